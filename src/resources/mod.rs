@@ -1,0 +1,49 @@
+//! What users write: the custom resources, their schema and their validation.
+
+pub mod address;
+pub mod conditions;
+pub mod org_invite;
+pub mod organization;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSONSchemaProps,
+};
+use kube::CustomResourceExt;
+
+pub use address::Address;
+pub use org_invite::{OrgInvite, OrgInviteSpec, OrgInviteStatus};
+pub use organization::{Organization, OrganizationSpec, OrganizationStatus};
+
+/// API group of both resources.
+pub const GROUP: &str = "iam.astronomer.io";
+
+/// The custom resource definitions, as `orginvite-operator crd` prints them and `crds/` holds them.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        with_status_default(OrgInvite::crd()),
+        with_status_default(Organization::crd()),
+    ]
+}
+
+/// Gives `status` the default `{observedGeneration: -1}`, so that tools that compute an object's
+/// health (kstatus) read a new object as in progress and not as done.
+fn with_status_default(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut crd.spec.versions {
+        let status: Option<&mut JSONSchemaProps> = version
+            .schema
+            .as_mut()
+            .and_then(|schema| schema.open_api_v3_schema.as_mut())
+            .and_then(|root| root.properties.as_mut())
+            .and_then(|properties| properties.get_mut("status"));
+        if let Some(status) = status {
+            status.nullable = None;
+            status.default = Some(
+                k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSON(
+                    serde_json::json!({"observedGeneration": -1}),
+                ),
+            );
+        }
+    }
+    crd
+}

@@ -1,0 +1,172 @@
+//! `OrgInvite`: one person, one invitation.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::astro::{Role, SubjectKind};
+
+/// Finalizer that keeps an `OrgInvite` until its invitation is taken back.
+pub const FINALIZER: &str = "iam.astronomer.io/invite";
+
+/// Annotation with the write-ahead record of an e-mail: an [`Attempt`] in JSON. The operator's own.
+pub const ATTEMPT_ANNOTATION: &str = "iam.astronomer.io/attempt";
+
+/// One address, in the syntax that mail systems accept: no display name, no list, no quoted local
+/// part; domains may be internationalized. The operator's canonical form is in [`super::address`].
+const EMAIL_SYNTAX: &str = r#"self.matches(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}][\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}]$") && !self.contains('..') && !self.startsWith('.') && !self.contains('.@')"#;
+
+/// The invitation of one person to an Astro organization: applying it sends one invitation e-mail,
+/// deleting it takes the invitation back, and its status tells how the invitation stands.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[kube(
+    group = "iam.astronomer.io",
+    version = "v1alpha1",
+    kind = "OrgInvite",
+    plural = "orginvites",
+    shortname = "oi",
+    category = "astro",
+    namespaced,
+    status = "OrgInviteStatus",
+    doc = "The invitation of one person to an Astro organization: applying it sends one invitation e-mail, deleting it takes the invitation back, and its status tells how the invitation stands.",
+    selectable = ".spec.email",
+    selectable = ".spec.role",
+    selectable = ".spec.organizationRef.name",
+    printcolumn(name = "Email", type_ = "string", json_path = ".spec.email"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "State", type_ = "string", description = "The reason of the Ready condition.", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Expires", type_ = "string", description = "When the invitation expires.", json_path = ".status.expiresAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Invite-ID", type_ = "string", priority = 1, json_path = ".status.inviteId"),
+    printcolumn(name = "Organization", type_ = "string", priority = 1, json_path = ".spec.organizationRef.name")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OrgInviteSpec {
+    /// E-mail address of the person to invite: one plain address such as jane@example.com, at most
+    /// 254 characters. It cannot be changed: another address is another person and another object.
+    #[schemars(length(max = 254))]
+    #[x_kube(
+        validation = Rule::new(EMAIL_SYNTAX).message("email must be one plain address such as jane@example.com, without display name, spaces or further addresses"),
+        validation = Rule::new("self == oldSelf").message("email cannot be changed: another address is another person. Create another OrgInvite for it and delete this one")
+    )]
+    pub email: String,
+
+    /// The organization role that the person gets. While the invitation is pending, changing the
+    /// role replaces the invitation, which sends one more e-mail.
+    pub role: Role,
+
+    /// The Organization to invite to. It cannot be changed.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("organizationRef cannot be changed: create another OrgInvite for the other organization and delete this one"))]
+    pub organization_ref: OrganizationRef,
+}
+
+/// A reference to an `Organization`.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct OrganizationRef {
+    /// Name of the Organization.
+    #[serde(default = "default_organization")]
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+impl Default for OrganizationRef {
+    fn default() -> Self {
+        Self {
+            name: default_organization(),
+        }
+    }
+}
+
+fn default_organization() -> String {
+    "default".to_owned()
+}
+
+/// How an invitation stands.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrgInviteStatus {
+    /// The generation of the spec that this status speaks about; -1 before the first.
+    #[serde(default = "not_observed")]
+    pub observed_generation: i64,
+
+    /// ID of the invitation that this object stands for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invite_id: Option<String>,
+
+    /// The last attempt to send an e-mail whose outcome is known. While it differs from the ID in
+    /// the annotation iam.astronomer.io/attempt, the outcome of that attempt is not known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt_id: Option<String>,
+
+    /// ID of the Astro organization that the invitation belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization_id: Option<String>,
+
+    /// The e-mail address that the invitation was sent to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+
+    /// The role that the invitation was sent with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+
+    /// When the invitation was sent, or found where somebody else had sent it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invited_at: Option<Time>,
+
+    /// When the invitation expires, as Astro says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+
+    /// ID of the person as a member of the organization, once the person is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+
+    /// Who sent the invitation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inviter: Option<Inviter>,
+
+    /// Ready; Reconciling and Stalled only while true; Accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+const fn not_observed() -> i64 {
+    -1
+}
+
+/// Who sent an invitation, as Astro says.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Inviter {
+    /// ID of the user or of the API token.
+    pub id: String,
+    /// USER or SERVICEKEY (an API token). Invitees of an API token have been reported to get a
+    /// link that answers 404 (terraform-provider-astro, issue 208).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_type: Option<SubjectKind>,
+    /// Name of the user or of the API token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// The write-ahead record of one e-mail, kept in the annotation [`ATTEMPT_ANNOTATION`].
+///
+/// It says for whom and as what, since the spec may be edited while the outcome is open.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// Random; the attempt is open until `status.attemptId` equals it.
+    pub id: String,
+    /// The address as the user wrote it.
+    pub email: String,
+    /// The role that the invitation is sent with.
+    pub role: Role,
+    /// The invitation that this one takes the place of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
+}

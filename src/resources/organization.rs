@@ -1,0 +1,137 @@
+//! `Organization`: where to invite, and who may invite whom as what.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::astro::Role;
+
+/// How often an Organization is read when its spec does not say.
+pub const DEFAULT_SYNC_INTERVAL: &str = "5m";
+
+/// An Astro organization to invite people to, the token to do it with, and who may invite whom as
+/// what. It belongs to the platform team: it is the only way to configure a connection to Astro.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
+#[kube(
+    group = "iam.astronomer.io",
+    version = "v1alpha1",
+    kind = "Organization",
+    plural = "organizations",
+    category = "astro",
+    status = "OrganizationStatus",
+    doc = "An Astro organization to invite people to, the token to do it with, and who may invite whom as what.",
+    printcolumn(name = "Organization-ID", type_ = "string", json_path = ".spec.organizationId"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "State", type_ = "string", description = "The reason of the Ready condition.", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationSpec {
+    /// ID of the organization in Astro. It cannot be changed.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^[A-Za-z0-9_-]+$')").message("organizationId must be the ID that Astro shows for the organization: letters, digits, - and _ only"),
+        validation = Rule::new("self == oldSelf").message("organizationId cannot be changed: create another Organization for the other one")
+    )]
+    pub organization_id: String,
+
+    /// The Secret with the API token, in the operator's own namespace.
+    pub token_secret_ref: SecretKeyRef,
+
+    /// Who may invite whom as what. An OrgInvite is acted on when any rule allows it.
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = Rule::new("size(self) > 0").message("allow needs at least one rule: without one nobody may invite anybody"))]
+    pub allow: Vec<AllowRule>,
+
+    /// How often the organization's people are read, between 1s and 24h.
+    #[serde(default = "default_sync_interval")]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("syncInterval must be a duration between 1s and 24h, such as 5m or 1h30m"))]
+    pub sync_interval: String,
+}
+
+fn default_sync_interval() -> String {
+    DEFAULT_SYNC_INTERVAL.to_owned()
+}
+
+impl OrganizationSpec {
+    /// How often the organization's people are read.
+    #[must_use]
+    pub fn sync_interval(&self) -> Duration {
+        self.sync_interval
+            .parse::<kube::core::Duration>()
+            .map_or(Duration::from_mins(5), Duration::from)
+    }
+}
+
+/// A key of a Secret in the operator's own namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the token within the Secret.
+    #[serde(default = "default_secret_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn default_secret_key() -> String {
+    "token".to_owned()
+}
+
+/// One rule of who may invite whom as what.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.namespaceSelector) != has(self.namespaces)").message("a rule names its namespaces either by namespaces or by namespaceSelector ({} means every namespace)"))]
+pub struct AllowRule {
+    /// The namespaces that the rule is for, by their labels; `{}` means every namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_selector: Option<LabelSelector>,
+
+    /// The namespaces that the rule is for, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
+    #[x_kube(validation = Rule::new("size(self) > 0").message("namespaces needs at least one name"))]
+    pub namespaces: Option<Vec<String>>,
+
+    /// The roles that may be given.
+    #[schemars(length(max = 8))]
+    #[x_kube(validation = Rule::new("size(self) > 0").message("roles needs at least one role"))]
+    pub roles: Vec<Role>,
+
+    /// The domains that may be invited: `example.com` is that domain alone, `*.example.com` every
+    /// domain below it. Without the field, every domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    #[x_kube(
+        validation = Rule::new("size(self) > 0").message("emailDomains needs at least one domain; leave the field out to allow every domain"),
+        validation = Rule::new(r"self.all(domain, domain.matches(r'^(\*\.)?([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}\p{M}-]{2,63}$'))").message("each of emailDomains must be a domain such as example.com, or *.example.com for the domains below it")
+    )]
+    pub email_domains: Option<Vec<String>>,
+}
+
+/// How the connection to an organization stands.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationStatus {
+    /// The generation of the spec that this status speaks about; -1 before the first.
+    #[serde(default = "not_observed")]
+    pub observed_generation: i64,
+
+    /// When the organization's people were first read completely with the present token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connected_at: Option<Time>,
+
+    /// Ready; Reconciling and Stalled only while true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+}
+
+const fn not_observed() -> i64 {
+    -1
+}

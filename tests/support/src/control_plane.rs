@@ -1,0 +1,1 @@
+//! The real kube-apiserver and etcd for a test run.
