@@ -1,5 +1,10 @@
 //! The Astro API in domain types. [`http`] is the only place that speaks HTTP.
 
+pub mod budget;
+pub mod directory;
+pub mod http;
+mod wire;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -189,6 +194,12 @@ impl Error {
             Self::Refused(refusal) => Some(refusal.status),
             Self::Unknown { status, .. } => *status,
         }
+    }
+
+    /// Whether Astro itself calls the request bad: one of the answers for an ended invite.
+    #[must_use]
+    pub fn says_bad_request(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == 400 && refusal.from_api)
     }
 
     /// Whether Astro itself says that what was asked for does not exist. A 404 without the API's

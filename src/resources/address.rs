@@ -83,13 +83,23 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in ["", "jane", "@example.com", "jane@", "jane@exa mple.com", "jane@-x.com"] {
+        for text in [
+            "",
+            "jane",
+            "@example.com",
+            "jane@",
+            "jane@exa mple.com",
+            "jane@-x.com",
+        ] {
             assert!(Address::parse(text).is_err(), "{text:?}");
         }
     }
 
     #[test]
     fn the_domain_is_ascii() {
-        assert_eq!(Address::parse("j@Bücher.example").unwrap().domain(), "xn--bcher-kva.example");
+        assert_eq!(
+            Address::parse("j@Bücher.example").unwrap().domain(),
+            "xn--bcher-kva.example"
+        );
     }
 }

@@ -29,17 +29,18 @@ pub fn merge(
     claims
         .iter()
         .map(|claim| {
-            let before = recorded
-                .iter()
-                .find(|condition| condition.type_ == claim.kind && condition.status == claim.status);
+            let before = recorded.iter().find(|condition| {
+                condition.type_ == claim.kind && condition.status == claim.status
+            });
             Condition {
                 type_: claim.kind.to_owned(),
                 status: claim.status.to_owned(),
                 reason: claim.reason.to_owned(),
                 message: claim.message.clone(),
                 observed_generation: Some(generation),
-                last_transition_time: before
-                    .map_or(Time(now), |condition| condition.last_transition_time.clone()),
+                last_transition_time: before.map_or(Time(now), |condition| {
+                    condition.last_transition_time.clone()
+                }),
             }
         })
         .collect()

@@ -26,6 +26,14 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
     ]
 }
 
+/// The custom resource definitions as one YAML stream.
+pub fn crds_yaml() -> Result<String, serde_yaml_ng::Error> {
+    crds()
+        .iter()
+        .map(|crd| Ok(format!("---\n{}", serde_yaml_ng::to_string(crd)?)))
+        .collect()
+}
+
 /// Gives `status` the default `{observedGeneration: -1}`, so that tools that compute an object's
 /// health (kstatus) read a new object as in progress and not as done.
 fn with_status_default(mut crd: CustomResourceDefinition) -> CustomResourceDefinition {

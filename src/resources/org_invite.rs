@@ -35,12 +35,40 @@ const EMAIL_SYNTAX: &str = r#"self.matches(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,
     selectable = ".spec.organizationRef.name",
     printcolumn(name = "Email", type_ = "string", json_path = ".spec.email"),
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "State", type_ = "string", description = "The reason of the Ready condition.", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Expires", type_ = "string", description = "When the invitation expires.", json_path = ".status.expiresAt"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Invite-ID", type_ = "string", priority = 1, json_path = ".status.inviteId"),
-    printcolumn(name = "Organization", type_ = "string", priority = 1, json_path = ".spec.organizationRef.name")
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "State",
+        type_ = "string",
+        description = "The reason of the Ready condition.",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "Expires",
+        type_ = "string",
+        description = "When the invitation expires.",
+        json_path = ".status.expiresAt"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Invite-ID",
+        type_ = "string",
+        priority = 1,
+        json_path = ".status.inviteId"
+    ),
+    printcolumn(
+        name = "Organization",
+        type_ = "string",
+        priority = 1,
+        json_path = ".spec.organizationRef.name"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct OrgInviteSpec {

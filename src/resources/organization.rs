@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,10 +23,27 @@ pub const DEFAULT_SYNC_INTERVAL: &str = "5m";
     category = "astro",
     status = "OrganizationStatus",
     doc = "An Astro organization to invite people to, the token to do it with, and who may invite whom as what.",
-    printcolumn(name = "Organization-ID", type_ = "string", json_path = ".spec.organizationId"),
-    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
-    printcolumn(name = "State", type_ = "string", description = "The reason of the Ready condition.", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Organization-ID",
+        type_ = "string",
+        json_path = ".spec.organizationId"
+    ),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type=='Ready')].status"
+    ),
+    printcolumn(
+        name = "State",
+        type_ = "string",
+        description = "The reason of the Ready condition.",
+        json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationSpec {
@@ -121,10 +138,6 @@ pub struct OrganizationStatus {
     /// The generation of the spec that this status speaks about; -1 before the first.
     #[serde(default = "not_observed")]
     pub observed_generation: i64,
-
-    /// When the organization's people were first read completely with the present token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub connected_at: Option<Time>,
 
     /// Ready; Reconciling and Stalled only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

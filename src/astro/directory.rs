@@ -1,0 +1,399 @@
+//! The people of one organization, by address: who is a member and who is pending with which invites.
+//!
+//! One task reads the whole organization again and again, so that watching N people costs N/100
+//! calls an interval and not N.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rand::RngExt as _;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::budget::{Budget, Verb};
+use super::{Astro, Error, Invite, Listing, Role, User, UserStatus};
+use crate::resources::Address;
+
+/// Rows of one page.
+const PAGE: usize = 100;
+/// Rows that a page repeats of the one before. Rows keep their order (oldest first) and move only
+/// when one before them goes; then the repeated row is another one.
+const OVERLAP: usize = 1;
+/// How often a pass is begun again when rows moved under it, before it counts as failed.
+const ATTEMPTS: u32 = 3;
+
+/// A person of the organization.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Person {
+    /// A member.
+    Member {
+        /// ID of the user.
+        user_id: String,
+        /// Present role.
+        role: Option<Role>,
+    },
+    /// Invited; the latest expiry first, never empty.
+    Pending {
+        /// The invites.
+        invites: Vec<Invite>,
+        /// The role of the row; whether pending rows have one is not known.
+        role: Option<Role>,
+    },
+    /// Inactive, banned, or of a status that this version does not know.
+    Barred,
+    /// Invited, but the row shows no invite.
+    Unidentified,
+}
+
+/// What one complete pass saw.
+#[derive(Debug)]
+struct Snapshot {
+    /// When its first request was sent: nothing that it says is younger.
+    begun: Instant,
+    people: HashMap<Address, Person>,
+}
+
+/// What the directory says of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum View {
+    /// No complete pass yet.
+    Nothing,
+    /// The last pass failed, and why.
+    Unreadable(String),
+    /// What the last complete pass saw.
+    Seen {
+        /// When that pass began.
+        begun: Instant,
+        /// The person, or nobody.
+        person: Option<Person>,
+    },
+}
+
+/// How reading goes.
+#[derive(Clone, Debug)]
+pub enum Health {
+    /// The first pass is under way.
+    Starting,
+    /// The last pass was complete.
+    Complete,
+    /// The last pass failed.
+    Failing(Error),
+}
+
+/// What the directory tells its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// What is known of these addresses changed, or somebody waited for this pass.
+    Addresses(Vec<Address>),
+    /// The first complete pass is done: everything may be planned now.
+    Everything,
+    /// The health changed.
+    Health,
+}
+
+/// The people of one organization.
+pub struct Directory {
+    astro: Arc<dyn Astro>,
+    budget: Arc<Budget>,
+    listing_delay: Duration,
+    interval: RwLock<Duration>,
+    state: RwLock<State>,
+    /// Who waits for a pass that begins at that moment or later.
+    wanted: Mutex<BTreeMap<Instant, HashSet<Address>>>,
+    wake: Notify,
+}
+
+struct State {
+    snapshot: Option<Arc<Snapshot>>,
+    health: Health,
+}
+
+impl Directory {
+    /// A directory that knows nothing yet.
+    #[must_use]
+    pub fn new(
+        astro: Arc<dyn Astro>,
+        budget: Arc<Budget>,
+        listing_delay: Duration,
+        interval: Duration,
+    ) -> Self {
+        Self {
+            astro,
+            budget,
+            listing_delay,
+            interval: RwLock::new(interval),
+            state: RwLock::new(State {
+                snapshot: None,
+                health: Health::Starting,
+            }),
+            wanted: Mutex::default(),
+            wake: Notify::new(),
+        }
+    }
+
+    /// What is known of an address.
+    #[must_use]
+    pub fn view(&self, address: &Address) -> View {
+        let state = self.state.read();
+        if let Health::Failing(error) = &state.health {
+            return View::Unreadable(error.to_string());
+        }
+        match &state.snapshot {
+            None => View::Nothing,
+            Some(snapshot) => View::Seen {
+                begun: snapshot.begun,
+                person: snapshot.people.get(address).cloned(),
+            },
+        }
+    }
+
+    /// How reading goes.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.state.read().health.clone()
+    }
+
+    /// Asks for news of `address` once a pass that began at `from` or later is complete.
+    pub fn want(&self, from: Instant, address: Address) {
+        self.wanted.lock().entry(from).or_default().insert(address);
+        self.wake.notify_one();
+    }
+
+    /// Begins a pass as soon as may be: the token may have stopped working.
+    pub fn doubt(&self) {
+        self.wanted.lock().entry(Instant::now()).or_default();
+        self.wake.notify_one();
+    }
+
+    /// Changes how often the organization is read.
+    pub fn set_interval(&self, interval: Duration) {
+        *self.interval.write() = interval;
+        self.wake.notify_one();
+    }
+
+    /// Reads the organization for ever.
+    pub async fn run(&self, tell: impl Fn(News) + Send + Sync) {
+        let mut failures = 0;
+        loop {
+            let begun = Instant::now();
+            match self.pass().await {
+                Ok(people) => {
+                    failures = 0;
+                    self.publish(Snapshot { begun, people }, &tell);
+                }
+                Err(error) => {
+                    failures += 1;
+                    tracing::warn!(%error, failures, "the organization cannot be read");
+                    let failing_before = matches!(
+                        std::mem::replace(&mut self.state.write().health, Health::Failing(error)),
+                        Health::Failing(_)
+                    );
+                    tell(News::Health);
+                    if !failing_before {
+                        // They stay in line: the next complete pass tells them again.
+                        let waiting: Vec<Address> =
+                            self.wanted.lock().values().flatten().cloned().collect();
+                        tell(News::Addresses(waiting));
+                    }
+                }
+            }
+            self.rest(begun, failures).await;
+        }
+    }
+
+    fn publish(&self, snapshot: Snapshot, tell: &impl Fn(News)) {
+        let begun = snapshot.begun;
+        let mut addresses: HashSet<Address> = HashSet::new();
+        {
+            let mut wanted = self.wanted.lock();
+            let later = wanted.split_off(&(begun + Duration::from_nanos(1)));
+            for waiting in std::mem::replace(&mut *wanted, later).into_values() {
+                addresses.extend(waiting);
+            }
+        }
+        let snapshot = Arc::new(snapshot);
+        let (before, healthy_before) = {
+            let mut state = self.state.write();
+            let healthy = matches!(state.health, Health::Complete);
+            state.health = Health::Complete;
+            (state.snapshot.replace(Arc::clone(&snapshot)), healthy)
+        };
+        if !healthy_before {
+            tell(News::Health);
+        }
+        let Some(before) = before else {
+            tell(News::Everything);
+            return;
+        };
+        for (address, person) in &snapshot.people {
+            if before.people.get(address) != Some(person) {
+                addresses.insert(address.clone());
+            }
+        }
+        for address in before.people.keys() {
+            if !snapshot.people.contains_key(address) {
+                addresses.insert(address.clone());
+            }
+        }
+        if !addresses.is_empty() {
+            tell(News::Addresses(addresses.into_iter().collect()));
+        }
+    }
+
+    /// Waits until the next pass is due: after the interval, or earlier when somebody wants one, but
+    /// not twice within a listing delay, and after a failure with growing delays up to 5 minutes.
+    async fn rest(&self, begun: Instant, failures: u32) {
+        let floor = if failures == 0 {
+            begun + self.listing_delay.min(*self.interval.read())
+        } else {
+            let delay = backoff(failures);
+            Instant::now() + delay
+        };
+        loop {
+            let wanted = self.wanted.lock().keys().next().copied();
+            let due = (begun + *self.interval.read())
+                .min(wanted.unwrap_or(begun + Duration::from_hours(24)));
+            let due = if failures > 0 { floor } else { due.max(floor) };
+            if due <= Instant::now() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(due) => return,
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// One complete pass over both lists.
+    ///
+    /// The people with invites are read first: a person only ever goes from pending to member, so
+    /// whoever accepts between the two lists is in one of them.
+    async fn pass(&self) -> Result<HashMap<Address, Person>, Error> {
+        let invited = self.list(Listing::WithInvites).await?;
+        let everybody = self.list(Listing::Everybody).await?;
+        let mut people = HashMap::with_capacity(everybody.len());
+        for user in everybody {
+            let person = match user.status {
+                UserStatus::Active => Person::Member {
+                    user_id: user.id,
+                    role: user.role,
+                },
+                // Without an invite in the other list, the row is what is left of an ended one.
+                UserStatus::Pending => continue,
+                UserStatus::Inactive | UserStatus::Banned | UserStatus::Unknown => Person::Barred,
+            };
+            insert(&mut people, &user.username, person);
+        }
+        for user in invited {
+            let person = match user.status {
+                UserStatus::Active => Person::Member {
+                    user_id: user.id,
+                    role: user.role,
+                },
+                UserStatus::Inactive | UserStatus::Banned | UserStatus::Unknown => Person::Barred,
+                UserStatus::Pending if user.invites.is_empty() => Person::Unidentified,
+                UserStatus::Pending => {
+                    let mut invites = user.invites;
+                    invites.sort_by_key(|invite| std::cmp::Reverse(invite.expires_at));
+                    Person::Pending {
+                        invites,
+                        role: user.role,
+                    }
+                }
+            };
+            insert(&mut people, &user.username, person);
+        }
+        Ok(people)
+    }
+
+    /// All rows of one list, read again when they moved meanwhile.
+    async fn list(&self, listing: Listing) -> Result<Vec<User>, Error> {
+        for _ in 0..ATTEMPTS {
+            if let Some(users) = self.list_once(listing).await? {
+                return Ok(users);
+            }
+        }
+        Err(Error::Unknown {
+            message: format!("the list of users changed {ATTEMPTS} times while it was read"),
+            status: None,
+            request_id: None,
+        })
+    }
+
+    /// All rows of one list; `None` when they moved while they were read.
+    async fn list_once(&self, listing: Listing) -> Result<Option<Vec<User>>, Error> {
+        let mut users: Vec<User> = Vec::new();
+        loop {
+            let offset = users.len().saturating_sub(OVERLAP);
+            let page = self.page(listing, offset).await?;
+            let repeated = users.len() - offset;
+            let agrees = page.users.len() >= repeated
+                && users[offset..]
+                    .iter()
+                    .zip(&page.users)
+                    .all(|(a, b)| a.id == b.id);
+            if !agrees {
+                return Ok(None);
+            }
+            let fresh = page.users.len() - repeated;
+            users.extend(page.users.into_iter().skip(repeated));
+            if users.len() >= page.total || fresh == 0 {
+                return Ok((users.len() == page.total).then_some(users));
+            }
+        }
+    }
+
+    async fn page(&self, listing: Listing, offset: usize) -> Result<super::UserPage, Error> {
+        loop {
+            self.budget.wait(Verb::Get, "directory").await;
+            match self.astro.list_users(listing, offset, PAGE).await {
+                Err(Error::Refused(refusal)) if refusal.status == 429 => {
+                    self.budget.pause(
+                        Verb::Get,
+                        refusal.retry_after.unwrap_or(Duration::from_secs(1)),
+                    );
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// The delay after so many failures: doubling from one second up to 5 minutes, with jitter.
+#[must_use]
+pub fn backoff(failures: u32) -> Duration {
+    let full = Duration::from_secs(1)
+        .saturating_mul(1 << failures.saturating_sub(1).min(9))
+        .min(Duration::from_mins(5));
+    full.mul_f64(rand::rng().random_range(0.5..1.0))
+}
+
+/// Adds what one row says. Several rows for one mailbox: a member outweighs everything, and then
+/// whoever must not be written to.
+fn insert(people: &mut HashMap<Address, Person>, username: &str, person: Person) {
+    let weight = |person: &Person| match person {
+        Person::Member { .. } => 3,
+        Person::Barred => 2,
+        Person::Unidentified => 1,
+        Person::Pending { .. } => 0,
+    };
+    // A row without an address that we could invite is nobody's.
+    let Ok(address) = Address::parse(username) else {
+        return;
+    };
+    match people.entry(address) {
+        std::collections::hash_map::Entry::Vacant(entry) => {
+            entry.insert(person);
+        }
+        std::collections::hash_map::Entry::Occupied(mut entry) => match (entry.get_mut(), person) {
+            (Person::Pending { invites, .. }, Person::Pending { invites: more, .. }) => {
+                invites.extend(more);
+                invites.sort_by_key(|invite| std::cmp::Reverse(invite.expires_at));
+            }
+            (before, person) if weight(&person) > weight(before) => *before = person,
+            _ => {}
+        },
+    }
+}

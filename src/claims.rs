@@ -1,0 +1,176 @@
+//! One address, one claim: which of several objects for an address acts, and who takes over.
+
+use std::cmp::Ordering;
+
+use kube::ResourceExt;
+
+use crate::resources::OrgInvite;
+use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt};
+
+/// The attempt in an object's annotation; `Some(Err)` when the annotation cannot be read.
+#[must_use]
+pub fn attempt(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error>> {
+    object
+        .annotations()
+        .get(ATTEMPT_ANNOTATION)
+        .map(|text| serde_json::from_str(text))
+}
+
+/// Whether the outcome of the object's last attempt is not known: rule 2 of the one-e-mail protocol.
+#[must_use]
+pub fn is_open(object: &OrgInvite) -> bool {
+    match attempt(object) {
+        None => false,
+        Some(Err(_)) => true,
+        Some(Ok(attempt)) => {
+            object
+                .status
+                .as_ref()
+                .and_then(|status| status.attempt_id.as_ref())
+                != Some(&attempt.id)
+        }
+    }
+}
+
+/// The invite that the object records.
+#[must_use]
+pub fn invite(object: &OrgInvite) -> Option<&str> {
+    object.status.as_ref()?.invite_id.as_deref()
+}
+
+fn is_deleting(object: &OrgInvite) -> bool {
+    object.metadata.deletion_timestamp.is_some()
+}
+
+/// Whether the object holds its address: by an open attempt, a recorded invite or a recorded member.
+fn holds(object: &OrgInvite) -> bool {
+    is_open(object)
+        || invite(object).is_some()
+        || object
+            .status
+            .as_ref()
+            .is_some_and(|status| status.user_id.is_some())
+}
+
+fn waits(object: &OrgInvite) -> bool {
+    !is_deleting(object) && !holds(object)
+}
+
+/// Oldest first, then by namespace and name.
+fn age(a: &OrgInvite, b: &OrgInvite) -> Ordering {
+    let key = |object: &OrgInvite| {
+        (
+            object
+                .metadata
+                .creation_timestamp
+                .as_ref()
+                .map(|time| time.0),
+            object.namespace(),
+            object.name_any(),
+        )
+    };
+    key(a).cmp(&key(b))
+}
+
+/// Where an object stands among those for the same address of the same organization.
+#[derive(Clone, Debug, Default)]
+pub struct Standing<'a> {
+    /// The object that keeps this one from acting, if any.
+    pub held_by: Option<&'a OrgInvite>,
+    /// For an object in deletion: who takes its invitation over.
+    pub heir: Heir,
+    /// For an object with nothing recorded: the object in deletion whose record it takes over.
+    pub inherits: Option<&'a OrgInvite>,
+    /// Invites that another live object records: they must not be deleted.
+    pub shared: Vec<&'a str>,
+}
+
+/// Who takes over from an object in deletion.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Heir {
+    /// Nobody: the invitation is taken back.
+    #[default]
+    None,
+    /// An object waits and has not recorded the invite yet: hold on to it.
+    Waiting,
+    /// A live object records the same invite: let go without touching it.
+    Recorded,
+}
+
+/// Finds where `own` stands among `others`, the other objects for its address.
+///
+/// `may_inherit(heir, holder)` tells whether the policy lets `heir` have its own role and the
+/// holder's; without that an object is no heir.
+pub fn standing<'a>(
+    own: &OrgInvite,
+    others: &'a [impl AsRef<OrgInvite>],
+    may_inherit: impl Fn(&OrgInvite, &OrgInvite) -> bool,
+) -> Standing<'a> {
+    let others: Vec<&OrgInvite> = others.iter().map(AsRef::as_ref).collect();
+    let hands_over =
+        |holder: &OrgInvite| is_deleting(holder) && !is_open(holder) && invite(holder).is_some();
+    let next_in_line = |candidate: &OrgInvite, all: &[&OrgInvite]| {
+        !all.iter()
+            .any(|other| waits(other) && age(other, candidate) == Ordering::Less)
+    };
+
+    let held_by = if holds(own) {
+        others
+            .iter()
+            .copied()
+            .filter(|other| holds(other) && !is_deleting(other))
+            .find(|other| age(other, own) == Ordering::Less)
+    } else {
+        others
+            .iter()
+            .copied()
+            .find(|other| holds(other))
+            .or_else(|| {
+                others
+                    .iter()
+                    .copied()
+                    .filter(|other| waits(other))
+                    .find(|other| age(other, own) == Ordering::Less)
+            })
+    };
+
+    let inherits = (waits(own) && next_in_line(own, &others))
+        .then(|| {
+            others
+                .iter()
+                .copied()
+                .find(|holder| hands_over(holder) && may_inherit(own, holder))
+        })
+        .flatten();
+
+    let heir = if is_deleting(own) && holds(own) {
+        let recorded = invite(own).is_some_and(|id| {
+            others
+                .iter()
+                .any(|other| !is_deleting(other) && !is_open(other) && invite(other) == Some(id))
+        });
+        let waiting = others.iter().any(|other| {
+            !is_deleting(other) && (is_open(other) || (waits(other) && may_inherit(other, own)))
+        });
+        match (recorded, waiting) {
+            (true, _) => Heir::Recorded,
+            (false, true) => Heir::Waiting,
+            (false, false) => Heir::None,
+        }
+    } else {
+        Heir::None
+    };
+
+    let shared = others
+        .iter()
+        .copied()
+        .filter(|other| !is_deleting(other))
+        .filter_map(invite)
+        .collect();
+    Standing {
+        held_by,
+        heir,
+        inherits,
+        shared,
+    }
+}

@@ -1,0 +1,718 @@
+//! The decision table: from what is declared, recorded and observed to one step and what to say.
+//!
+//! Pure: no clock, no client. The numbered rules are those of "Exactly one e-mail" in
+//! `docs/design.md`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::astro::Role;
+use crate::claims::{Heir, Standing};
+use crate::resources::org_invite::{Attempt, OrgInviteStatus};
+
+/// Grace after `expiresAt` before an invitation counts as expired: Astro's clock and ours are read
+/// at different moments.
+pub const EXPIRY_GRACE: Duration = Duration::from_mins(5);
+
+/// A pending invite, as the directory shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// ID of the invite.
+    pub id: String,
+    /// The role of the person's row; whether pending rows have one is not known.
+    pub role: Option<Role>,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+    /// Who sent it.
+    pub inviter: Option<crate::resources::org_invite::Inviter>,
+}
+
+/// What is observed of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// Nothing that counts is known yet: the last pass began too early, or there was none.
+    NotYet,
+    /// The organization cannot be read, and why.
+    Unreadable(String),
+    /// No invite and no member.
+    Absent,
+    /// Pending invites, the latest expiry first. Never empty.
+    Pending(Vec<Found>),
+    /// A member.
+    Member {
+        /// ID of the user.
+        user_id: String,
+        /// Present role.
+        role: Option<Role>,
+    },
+    /// A person who was switched off or banned.
+    Barred,
+    /// A pending row without any invite ID.
+    Unidentified,
+}
+
+/// What get-invite says of the recorded invite, asked where the directory shows nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// Not asked.
+    NotAsked,
+    /// It still answers with the invite.
+    Exists,
+    /// Astro itself says that there is none, and two complete passes agree.
+    Gone,
+    /// The same, after one pass so far.
+    GoneOnce,
+    /// No answer that says anything, and why.
+    Unknown(String),
+}
+
+/// Everything that is observed for one plan.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The address in the directory, by a pass begun a listing delay after our last call on it.
+    pub sight: Sight,
+    /// Rule 3: the pass began a settle time after the beginning of the term and after the end of our
+    /// last call on the address.
+    pub settled: bool,
+    /// Rule 4: the pass began a settle time after the beginning of the term.
+    pub term_settled: bool,
+    /// get-invite of the recorded invite.
+    pub lookup: Lookup,
+}
+
+/// What this process knows of its own doings on the address, in this term.
+#[derive(Clone, Debug, Default)]
+pub struct Own {
+    /// ID of an attempt of this term that is patched, with the replaced invite's DELETE answered,
+    /// and whose POST was not sent.
+    pub underway: Option<String>,
+    /// Rule 10: a DELETE of the recorded invite, sent in this term, answered that it is not there.
+    pub revoke_answered_absent: bool,
+    /// The same, answered with 400: only a look can tell whether the invite is still pending.
+    pub revoke_refused: bool,
+    /// Why Astro refused the last POST for this spec, policy and token.
+    pub refused: Option<Saying>,
+    /// Not before this moment may another e-mail go to the address.
+    pub not_before: Option<Timestamp>,
+}
+
+/// All that a plan is made from.
+pub struct Facts<'a> {
+    /// Whether the object is being deleted.
+    pub deleting: bool,
+    /// Whether the object has our finalizer.
+    pub finalizer: bool,
+    /// The role that the spec asks for.
+    pub role: Role,
+    /// The open attempt, if there is one.
+    pub open: Option<&'a Attempt>,
+    /// What the status records.
+    pub record: &'a OrgInviteStatus,
+    /// Whether the policy lets this namespace give that role to this address.
+    pub permits: &'a dyn Fn(Role) -> bool,
+    /// Whether the operator's own token sent that invite, as far as is known.
+    pub own_invite: &'a dyn Fn(&Found) -> bool,
+    /// Where the object stands among those for its address.
+    pub standing: &'a Standing<'a>,
+    /// What is observed.
+    pub observed: &'a Observation,
+    /// What this process did on the address.
+    pub own: &'a Own,
+    /// Astro's clock.
+    pub now: Timestamp,
+    /// The object's own namespace: holders in others are not named.
+    pub namespace: &'a str,
+}
+
+/// The one step to take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: what would change the plan triggers another one.
+    Rest,
+    /// Nothing until a pass that counts.
+    AwaitPass,
+    /// Nothing until that moment.
+    AwaitTime(Timestamp),
+    /// Send an e-mail as a new attempt; with `replaces`, that invite is deleted first.
+    Send {
+        /// The invite whose place the new one takes.
+        replaces: Option<String>,
+    },
+    /// Send the POST of the attempt that this term has under way.
+    Post,
+    /// Record that invite as the object's own.
+    Adopt {
+        /// The invite.
+        found: Found,
+        /// The role to record.
+        role: Role,
+    },
+    /// Copy the record of the object in deletion that hands over.
+    Inherit,
+    /// Close the open attempt: nothing of it is left.
+    Close,
+    /// Delete an invite that an attempt was to replace and that is left over.
+    Drop(String),
+    /// Delete the recorded invite, then let the object go.
+    Revoke(String),
+    /// Let the object go.
+    Release,
+}
+
+/// A reason and a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Saying {
+    /// `CamelCase`, stable.
+    pub reason: &'static str,
+    /// What is so, what happens next, what the user can do.
+    pub message: String,
+}
+
+/// What the status says after the step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// As before: the step's own outcome will tell, or nothing is known.
+    Unchanged,
+    /// The invitation is out.
+    Invited,
+    /// The person is a member.
+    Member {
+        /// ID of the user.
+        user_id: String,
+        /// What to say of it.
+        saying: Saying,
+    },
+    /// Work is under way or waits for something that will come by itself.
+    Progressing(Saying),
+    /// A person has to do something.
+    Stalled(Saying),
+    /// The last truth holds, and this is why nothing newer is known.
+    Obscured(Saying),
+}
+
+/// A step and what to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The step.
+    pub step: Step,
+    /// What the status says.
+    pub state: State,
+}
+
+impl Plan {
+    fn act(step: Step) -> Self {
+        Self {
+            step,
+            state: State::Unchanged,
+        }
+    }
+    fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            step: Step::Rest,
+            state: State::Stalled(saying(reason, message)),
+        }
+    }
+    fn await_pass() -> Self {
+        Self::act(Step::AwaitPass)
+    }
+}
+
+fn saying(reason: &'static str, message: impl Into<String>) -> Saying {
+    Saying {
+        reason,
+        message: message.into(),
+    }
+}
+
+/// The decision table.
+#[must_use]
+pub fn plan(facts: &Facts<'_>) -> Plan {
+    if let Some(attempt) = facts.open {
+        return settle(facts, attempt);
+    }
+    if facts.deleting {
+        return take_back(facts);
+    }
+    if let Some(invite) = facts.record.invite_id.as_deref() {
+        return look_after(facts, invite);
+    }
+    begin(facts)
+}
+
+/// *Attempt open*: its outcome is not known, or its POST is still to be sent.
+fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
+    let underway = facts.own.underway.as_deref() == Some(attempt.id.as_str());
+    let pending = match &facts.observed.sight {
+        Sight::Unreadable(why) => return unreadable(why),
+        Sight::NotYet => {
+            return if underway {
+                Plan::await_pass()
+            } else {
+                settling()
+            };
+        }
+        Sight::Pending(found) => found.as_slice(),
+        _ => &[],
+    };
+    // Rule 4 for an attempt of our own whose POST was never sent, rule 3 for any other.
+    if !(if underway {
+        facts.observed.term_settled
+    } else {
+        facts.observed.settled
+    }) {
+        return if underway {
+            Plan::await_pass()
+        } else {
+            settling()
+        };
+    }
+    let replaces = attempt.replaces.as_deref();
+    let left_over = replaces.filter(|id| {
+        !underway
+            && !facts.standing.shared.contains(id)
+            && pending.iter().any(|found| found.id == *id)
+    });
+    let found = pending
+        .iter()
+        .find(|found| Some(found.id.as_str()) != replaces);
+    let member = matches!(facts.observed.sight, Sight::Member { .. });
+    if let Some(id) = left_over
+        && (facts.deleting || member || found.is_some() || facts.standing.held_by.is_some())
+    {
+        return Plan::act(Step::Drop(id.to_owned()));
+    }
+    if let Some(found) = found {
+        // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
+        return adopt(facts, found, attempt.role);
+    }
+    if facts.deleting {
+        return Plan::act(Step::Release);
+    }
+    if let Sight::Member { user_id, role } = &facts.observed.sight {
+        return Plan {
+            step: Step::Close,
+            state: member_state(facts, user_id, *role, true),
+        };
+    }
+    if let Some(refusal) = barred(&facts.observed.sight) {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(refusal),
+        };
+    }
+    if let Some(holder) = facts.standing.held_by {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(conflict(facts, holder)),
+        };
+    }
+    if !(facts.permits)(facts.role) {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(not_permitted(facts.role)),
+        };
+    }
+    if underway && attempt.role == facts.role {
+        return Plan::act(Step::Post);
+    }
+    Plan::act(Step::Send {
+        replaces: replaces
+            .filter(|id| !facts.standing.shared.contains(id))
+            .map(str::to_owned),
+    })
+}
+
+/// *Deletion*, no attempt open.
+fn take_back(facts: &Facts<'_>) -> Plan {
+    let Some(invite) = facts.record.invite_id.as_deref() else {
+        return Plan::act(Step::Release);
+    };
+    match &facts.observed.sight {
+        Sight::NotYet => return Plan::await_pass(),
+        Sight::Unreadable(why) => {
+            return Plan {
+                step: Step::AwaitPass,
+                state: State::Progressing(saying(
+                    "AstroUnavailable",
+                    format!(
+                        "The invitation cannot be taken back while the organization cannot be read: {why}. It is tried again"
+                    ),
+                )),
+            };
+        }
+        Sight::Member { .. } => return Plan::act(Step::Release),
+        _ => {}
+    }
+    match facts.standing.heir {
+        Heir::Recorded => return Plan::act(Step::Release),
+        Heir::Waiting => {
+            return Plan {
+                step: Step::Rest,
+                state: State::Progressing(saying(
+                    "HandingOver",
+                    "Another OrgInvite for the address takes the invitation over",
+                )),
+            };
+        }
+        Heir::None => {}
+    }
+    // Rule 10: the sight counts only when its pass began a listing delay after that answer.
+    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite));
+    if facts.own.revoke_answered_absent
+        || (facts.own.revoke_refused && !shown)
+        || facts.standing.shared.contains(&invite)
+    {
+        return Plan::act(Step::Release);
+    }
+    if let Some(role) = listed_role(facts, invite)
+        && facts.record.role != Some(role)
+        && !(facts.permits)(role)
+    {
+        return Plan::stalled(
+            "NotPermitted",
+            format!(
+                "The invitation now gives the role {}, which this namespace may not touch. Take it back in Astro, or allow the role in the Organization",
+                name(role)
+            ),
+        );
+    }
+    Plan::act(Step::Revoke(invite.to_owned()))
+}
+
+/// *Invite recorded*, no attempt open, not in deletion.
+fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
+    if let Some(holder) = facts.standing.held_by {
+        return Plan {
+            step: Step::Rest,
+            state: State::Stalled(conflict(facts, holder)),
+        };
+    }
+    let edited = facts.record.role != Some(facts.role);
+    let invited = Plan {
+        step: at_expiry(facts),
+        state: State::Invited,
+    };
+    match &facts.observed.sight {
+        Sight::Unreadable(why) => unreadable(why),
+        Sight::NotYet if edited => Plan::await_pass(),
+        // The answer to our POST is younger than any pass: it holds until the next one.
+        Sight::NotYet => Plan {
+            step: at_expiry(facts),
+            state: if expired(facts) {
+                State::Stalled(expiry(facts))
+            } else {
+                State::Unchanged
+            },
+        },
+        Sight::Member { user_id, role } => Plan {
+            step: Step::Rest,
+            state: member_state(facts, user_id, *role, false),
+        },
+        _ if expired(facts) => Plan {
+            step: Step::Rest,
+            state: State::Stalled(expiry(facts)),
+        },
+        Sight::Barred | Sight::Unidentified => Plan {
+            step: Step::Rest,
+            state: barred(&facts.observed.sight).map_or(State::Unchanged, State::Stalled),
+        },
+        Sight::Pending(found) if found.iter().any(|found| found.id == invite) => {
+            if !edited {
+                return invited;
+            }
+            let present = listed_role(facts, invite).or(facts.record.role);
+            if !(facts.permits)(facts.role) {
+                return Plan {
+                    step: Step::Rest,
+                    state: State::Stalled(not_permitted(facts.role)),
+                };
+            }
+            if let Some(role) = present.filter(|role| !(facts.permits)(*role)) {
+                return Plan {
+                    step: Step::Rest,
+                    state: State::Stalled(not_permitted(role)),
+                };
+            }
+            send(facts, Some(invite.to_owned()))
+        }
+        Sight::Pending(found) if facts.observed.settled => match found.first() {
+            Some(found) => adopt(facts, found, facts.role),
+            None => Plan::await_pass(),
+        },
+        Sight::Pending(_) => Plan::await_pass(),
+        Sight::Absent if facts.record.user_id.is_some() => Plan::stalled(
+            "MemberRemoved",
+            "The person accepted and is no longer a member of the organization. Nobody is invited again by itself: delete this object and create another one to send a new invitation",
+        ),
+        Sight::Absent => match &facts.observed.lookup {
+            Lookup::Exists if edited => Plan {
+                step: Step::AwaitPass,
+                state: State::Progressing(saying(
+                    "NotListed",
+                    "The role was changed, but Astro's list does not show the pending invitation. It is replaced once the list shows it",
+                )),
+            },
+            Lookup::Exists => invited,
+            Lookup::Gone => Plan::stalled(
+                "InvitationWithdrawn",
+                "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself: delete this object and create another one to send a new invitation",
+            ),
+            Lookup::Unknown(why) => unreadable(why),
+            Lookup::GoneOnce | Lookup::NotAsked => Plan::await_pass(),
+        },
+    }
+}
+
+/// *Nothing recorded*, not in deletion.
+fn begin(facts: &Facts<'_>) -> Plan {
+    // Before anything that would tell this namespace about the person.
+    if !(facts.permits)(facts.role) {
+        return Plan {
+            step: Step::Rest,
+            state: State::Stalled(not_permitted(facts.role)),
+        };
+    }
+    match &facts.observed.sight {
+        Sight::Unreadable(why) => return unreadable(why),
+        Sight::NotYet => return Plan::await_pass(),
+        Sight::Member { user_id, role } => {
+            if let Some(holder) = facts
+                .standing
+                .held_by
+                .filter(|_| facts.record.user_id.is_none())
+            {
+                return Plan {
+                    step: Step::Rest,
+                    state: State::Stalled(conflict(facts, holder)),
+                };
+            }
+            return Plan {
+                step: Step::Rest,
+                state: member_state(facts, user_id, *role, true),
+            };
+        }
+        Sight::Absent if facts.record.user_id.is_some() => {
+            return Plan::stalled(
+                "MemberRemoved",
+                "The person was a member and is no longer. Nobody is invited by itself again: delete this object and create another one to send an invitation",
+            );
+        }
+        Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
+    }
+    if facts.standing.inherits.is_some() {
+        return Plan::act(Step::Inherit);
+    }
+    if let Some(holder) = facts.standing.held_by {
+        return Plan {
+            step: Step::Rest,
+            state: State::Stalled(conflict(facts, holder)),
+        };
+    }
+    if let Some(refusal) = barred(&facts.observed.sight) {
+        return Plan {
+            step: Step::Rest,
+            state: State::Stalled(refusal),
+        };
+    }
+    if let Sight::Pending(found) = &facts.observed.sight {
+        return match found.first() {
+            Some(found) if facts.observed.settled => adopt(facts, found, facts.role),
+            _ => settling(),
+        };
+    }
+    send(facts, None)
+}
+
+/// Sends, unless Astro refused just that or the last e-mail to the address is too young.
+fn send(facts: &Facts<'_>, replaces: Option<String>) -> Plan {
+    if let Some(refusal) = &facts.own.refused {
+        return Plan {
+            step: Step::Rest,
+            state: State::Stalled(refusal.clone()),
+        };
+    }
+    if let Some(time) = facts.own.not_before.filter(|time| *time > facts.now) {
+        return Plan {
+            step: Step::AwaitTime(time),
+            state: State::Progressing(saying(
+                "Spacing",
+                format!(
+                    "The next e-mail to this address goes out after {time}, so that nobody gets several at once"
+                ),
+            )),
+        };
+    }
+    Plan::act(Step::Send { replaces })
+}
+
+/// Adopts `found`; `guess` is its role where the directory does not tell.
+fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
+    let role = match found.role {
+        Some(role) if (facts.permits)(role) => role,
+        Some(role) => {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(not_permitted(role)),
+            };
+        }
+        None if (facts.own_invite)(found) => guess,
+        None => {
+            return Plan::stalled(
+                "NotPermitted",
+                "The person has a pending invitation that this operator did not send, and Astro does not show its role, so that nobody can tell whether this namespace may touch it. Revoke it in Astro, and a new one is sent",
+            );
+        }
+    };
+    Plan::act(Step::Adopt {
+        found: found.clone(),
+        role,
+    })
+}
+
+fn member_state(
+    facts: &Facts<'_>,
+    user_id: &str,
+    role: Option<Role>,
+    without_invite: bool,
+) -> State {
+    let mut message = if without_invite && facts.record.invite_id.is_none() {
+        "The person is a member of the organization already; no e-mail is sent".to_owned()
+    } else {
+        "The person accepted and is a member of the organization".to_owned()
+    };
+    if let Some(role) = role.filter(|role| *role != facts.role) {
+        message.push_str(&format!(
+            " with the role {}, not {}: change it in Astro",
+            name(role),
+            name(facts.role)
+        ));
+    }
+    message.push_str(". Deleting this object does not remove the person");
+    let reason = if role.is_some_and(|role| role != facts.role) {
+        "RoleDiffers"
+    } else if without_invite && facts.record.invite_id.is_none() {
+        "AlreadyMember"
+    } else {
+        "Accepted"
+    };
+    State::Member {
+        user_id: user_id.to_owned(),
+        saying: saying(reason, message),
+    }
+}
+
+fn barred(sight: &Sight) -> Option<Saying> {
+    match sight {
+        Sight::Barred => Some(saying(
+            "PersonInactive",
+            "Astro lists the person as inactive or banned. No e-mail is sent until somebody changes that in Astro",
+        )),
+        Sight::Unidentified => Some(saying(
+            "InviteUnidentified",
+            "Astro lists the person as invited but does not show the invitation. Nothing is sent, since it may be pending: revoke it in Astro, and a new one is sent",
+        )),
+        _ => None,
+    }
+}
+
+fn conflict(facts: &Facts<'_>, holder: &crate::resources::OrgInvite) -> Saying {
+    let here = holder.metadata.namespace.as_deref() == Some(facts.namespace);
+    let who = match &holder.metadata.name {
+        Some(name) if here => format!("OrgInvite {name}"),
+        _ => "An OrgInvite in another namespace".to_owned(),
+    };
+    saying(
+        "Conflict",
+        format!(
+            "{who} is for the same address, and one address gets one invitation. Delete one of the two"
+        ),
+    )
+}
+
+fn not_permitted(role: Role) -> Saying {
+    saying(
+        "NotPermitted",
+        format!(
+            "The Organization does not allow this namespace to give the role {} to this address. Ask who looks after the Organization to allow it, or change the role",
+            name(role)
+        ),
+    )
+}
+
+fn unreadable(why: &str) -> Plan {
+    Plan {
+        step: Step::AwaitPass,
+        state: State::Obscured(saying(
+            "AstroUnavailable",
+            format!(
+                "The organization cannot be read: {why}. Nothing is sent or changed meanwhile, and it is tried again"
+            ),
+        )),
+    }
+}
+
+fn settling() -> Plan {
+    Plan {
+        step: Step::AwaitPass,
+        state: State::Obscured(saying(
+            "Settling",
+            "It is not known whether an invitation is on its way. Nothing is sent until it has had time to arrive and the organization was read again",
+        )),
+    }
+}
+
+fn expired(facts: &Facts<'_>) -> bool {
+    expires_at(facts).is_some_and(|time| facts.now > time + EXPIRY_GRACE)
+}
+
+fn expiry(facts: &Facts<'_>) -> Saying {
+    let when = expires_at(facts)
+        .map(|time| format!(" at {time}"))
+        .unwrap_or_default();
+    saying(
+        "Expired",
+        format!(
+            "The invitation expired{when} and was not accepted. Delete this object and create another one to send a new invitation"
+        ),
+    )
+}
+
+fn at_expiry(facts: &Facts<'_>) -> Step {
+    expires_at(facts)
+        .map(|time| time + EXPIRY_GRACE)
+        .filter(|time| *time >= facts.now)
+        .map_or(Step::Rest, Step::AwaitTime)
+}
+
+/// When the recorded invite expires: as the directory shows it now, else as recorded.
+fn expires_at(facts: &Facts<'_>) -> Option<Timestamp> {
+    let recorded = facts.record.invite_id.as_deref()?;
+    match &facts.observed.sight {
+        Sight::Pending(found) => found
+            .iter()
+            .find(|found| found.id == recorded)
+            .and_then(|found| found.expires_at),
+        _ => None,
+    }
+    .or_else(|| facts.record.expires_at.as_ref().map(|time| time.0))
+}
+
+fn listed_role(facts: &Facts<'_>, invite: &str) -> Option<Role> {
+    match &facts.observed.sight {
+        Sight::Pending(found) => found
+            .iter()
+            .find(|found| found.id == invite)
+            .and_then(|found| found.role),
+        _ => None,
+    }
+}
+
+/// The role as users write it.
+#[must_use]
+pub fn name(role: Role) -> String {
+    serde_json::to_value(role)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}

@@ -1,0 +1,572 @@
+//! Performing the one step of a plan: the only place that changes Astro.
+//!
+//! The order of calls and writes is rule 1 of "Exactly one e-mail" in `docs/design.md`.
+
+use std::time::Duration;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
+use tokio::time::Instant;
+
+use super::memory::Revoked;
+use super::org_invite::{Turn, inviter};
+use super::report;
+use super::write::{Written, has_finalizer};
+use crate::astro::budget::Verb;
+use crate::astro::{self, Invite, Refusal, Role};
+use crate::claims;
+use crate::error::Error;
+use crate::plan::{Found, Plan, Saying, State, Step};
+use crate::resources::org_invite::Attempt;
+use crate::resources::{OrgInvite, OrgInviteStatus};
+
+/// How often the status write after a POST is tried before settling takes over.
+const STATUS_TRIES: u32 = 6;
+
+impl Turn<'_> {
+    /// Takes the step and says its state.
+    pub(super) async fn act(
+        &mut self,
+        plan: Plan,
+        record: OrgInviteStatus,
+        attempt: Option<Attempt>,
+        inherited: Option<OrgInviteStatus>,
+        begun: Option<Instant>,
+    ) -> Result<Action, Error> {
+        let calls = matches!(
+            plan.step,
+            Step::Send { .. } | Step::Post | Step::Drop(_) | Step::Revoke(_)
+        );
+        if calls && let Some(at) = self.memory.retry_at.filter(|at| *at > Instant::now()) {
+            return Ok(requeue_at(at));
+        }
+        match (plan.step, attempt) {
+            (Step::AwaitPass, _) => {
+                self.say(&record, &plan.state).await?;
+                self.await_pass(begun);
+                Ok(Action::await_change())
+            }
+            (Step::AwaitTime(time), _) => {
+                self.say(&record, &plan.state).await?;
+                let wait = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
+                Ok(Action::requeue(wait + Duration::from_millis(50)))
+            }
+            (Step::Send { replaces }, _) => self.send(&record, replaces).await,
+            (Step::Post, Some(attempt)) => {
+                if let Err(at) = self.connection.budget.take(Verb::Post, &self.uid()) {
+                    return Ok(requeue_at(at));
+                }
+                self.post(self.object.clone(), &record, &attempt).await
+            }
+            (Step::Adopt { found, role }, attempt) => {
+                self.adopt(record, attempt, found, role).await
+            }
+            (Step::Inherit, _) => self.inherit(inherited.unwrap_or_default()).await,
+            (Step::Close, Some(attempt)) => {
+                let closed = closed(&record, &attempt);
+                self.say(&closed, &plan.state).await?;
+                self.memory.underway = None;
+                Ok(Action::await_change())
+            }
+            (Step::Drop(invite), _) => self.drop_left_over(&invite).await,
+            (Step::Revoke(invite), _) => self.revoke(&record, &invite).await,
+            (Step::Release, _) => self.release().await,
+            (Step::Rest | Step::Post | Step::Close, _) => {
+                self.say(&record, &plan.state).await?;
+                Ok(Action::await_change())
+            }
+        }
+    }
+
+    /// Sends an e-mail as a new attempt. What it replaces is deleted in between, and then its POST
+    /// waits for a look: [`Step::Post`].
+    async fn send(
+        &mut self,
+        record: &OrgInviteStatus,
+        replaces: Option<String>,
+    ) -> Result<Action, Error> {
+        // Both permits are taken before the patch; a place in line is kept for the next turn.
+        if let Some(at) = self.permit(replaces.is_some(), replaces.is_none()) {
+            return Ok(requeue_at(at));
+        }
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        let attempt = Attempt {
+            id: random_id(),
+            email: self.object.spec.email.clone(),
+            role: self.object.spec.role,
+            replaces,
+        };
+        let Written::Done(object) = self.context.writer.attempt(self.object, &attempt).await?
+        else {
+            // Somebody else wrote: that is planned afresh, and no attempt.
+            return Ok(Action::await_change());
+        };
+        self.memory.wrote(object.as_ref());
+        let Some(replaced) = attempt.replaces.clone() else {
+            return self.post(*object, record, &attempt).await;
+        };
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        let answer = self.delete(&replaced).await;
+        match answer {
+            Ok(()) => {}
+            Err(error) if error.says_absent() => {}
+            // It is not known what became of the replaced invite: the attempt settles like any other.
+            Err(error) => {
+                tracing::warn!(%error, invite = %replaced, "the invitation to replace could not be deleted");
+                self.memory.failed();
+                self.await_pass(None);
+                return Ok(Action::await_change());
+            }
+        }
+        tracing::info!(invite = %replaced, "deleted the invitation that is replaced");
+        self.memory.worked();
+        self.memory.underway = Some(attempt.id);
+        self.connection.directory.want(
+            Instant::now() + self.context.timing.listing_delay,
+            self.address.clone(),
+        );
+        Ok(Action::await_change())
+    }
+
+    /// Sends the POST of `attempt`, which `object` carries, and writes down what came of it.
+    async fn post(
+        &mut self,
+        object: OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+    ) -> Result<Action, Error> {
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        self.memory.underway = None;
+        let answer = self
+            .connection
+            .astro
+            .create_invite(&attempt.email, attempt.role)
+            .await;
+        self.memory.called();
+        match answer {
+            // The replaced invite again: no e-mail went out. The attempt settles like a lost one.
+            Ok(invite) if Some(&invite.id) == attempt.replaces.as_ref() => {
+                tracing::warn!(invite = %invite.id, "Astro answered with the invitation that was to be replaced");
+                self.memory.failed();
+                self.await_pass(None);
+                Ok(Action::await_change())
+            }
+            Ok(invite) => {
+                self.memory.worked();
+                self.memory.last_email = Some(Instant::now());
+                if let Some(subject) = &invite.inviter {
+                    *self.connection.token_subject.write() = Some(subject.id.clone());
+                }
+                tracing::info!(invite = %invite.id, "invited");
+                let status = self.sent(record, attempt, &invite);
+                self.record_sent(object, attempt, status, &invite).await?;
+                Ok(Action::await_change())
+            }
+            Err(astro::Error::Refused(refusal)) => {
+                tracing::warn!(%refusal, "Astro refused the invitation");
+                let state = self.refused(&refusal);
+                let status = self.status(&closed(record, attempt), &state);
+                self.write(&object, &status).await?;
+                self.await_pass(None);
+                Ok(Action::await_change())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "it is not known whether Astro took the invitation");
+                self.memory.failed();
+                let message = format!(
+                    "It is not known whether the invitation went out: {error}. Nothing is sent until it has had time to arrive and the organization was read again"
+                );
+                let status = self.status(
+                    record,
+                    &State::Obscured(Saying {
+                        reason: "Settling",
+                        message,
+                    }),
+                );
+                self.write(&object, &status).await?;
+                self.await_pass(None);
+                Ok(Action::await_change())
+            }
+        }
+    }
+
+    /// The record of an invite that a POST just made.
+    fn sent(
+        &self,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        invite: &Invite,
+    ) -> OrgInviteStatus {
+        let record = OrgInviteStatus {
+            invite_id: Some(invite.id.clone()),
+            attempt_id: Some(attempt.id.clone()),
+            organization_id: Some(self.connection.organization_id.clone()),
+            email: Some(attempt.email.clone()),
+            role: Some(attempt.role),
+            invited_at: Some(Time(self.now())),
+            expires_at: invite.expires_at.map(Time),
+            user_id: None,
+            inviter: inviter(invite),
+            ..record.clone()
+        };
+        let mut status = self.status(&record, &State::Invited);
+        if attempt.role != self.object.spec.role {
+            // Edited meanwhile: the next plan sees to it.
+            status.observed_generation = record.observed_generation;
+        }
+        status
+    }
+
+    /// Rule 7: the record of what was sent is written with a resource version, again after a conflict
+    /// while the annotation is still this attempt, and what was sent is revoked when its object is gone.
+    async fn record_sent(
+        &mut self,
+        mut object: OrgInvite,
+        attempt: &Attempt,
+        status: OrgInviteStatus,
+        invite: &Invite,
+    ) -> Result<(), Error> {
+        for tried in 1..=STATUS_TRIES {
+            let outcome = self.context.writer.status(&object, &status).await;
+            match outcome {
+                Ok(Written::Done(written)) => {
+                    self.memory.wrote(written.as_ref());
+                    return Ok(());
+                }
+                Ok(Written::Conflict | Written::Gone) => {}
+                Err(error) => {
+                    tracing::warn!(%error, tried, "the invitation's ID could not be written; it is tried again");
+                    tokio::time::sleep(Duration::from_millis(100) * 2u32.pow(tried)).await;
+                }
+            }
+            match self.context.writer.read(&object).await {
+                Ok(Some(fresh)) => {
+                    let same =
+                        matches!(claims::attempt(&fresh), Some(Ok(now)) if now.id == attempt.id);
+                    if !same {
+                        return Ok(());
+                    }
+                    object = fresh;
+                }
+                Ok(None) => return self.revoke_orphan(invite).await,
+                Err(error) => tracing::warn!(%error, "the OrgInvite cannot be read"),
+            }
+        }
+        tracing::error!(invite = %invite.id, "the invitation's ID could not be written: it is adopted once the attempt has settled");
+        Ok(())
+    }
+
+    /// The object of a just sent invite is gone: nobody would take it back.
+    async fn revoke_orphan(&mut self, invite: &Invite) -> Result<(), Error> {
+        self.connection.budget.wait(Verb::Delete, &invite.id).await;
+        if !self.context.leadership.holds(self.term) {
+            return Ok(());
+        }
+        match self.delete(&invite.id).await {
+            Ok(()) => tracing::info!(invite = %invite.id, "revoked: its OrgInvite is gone"),
+            Err(error) => {
+                tracing::error!(%error, invite = %invite.id, "an invitation whose OrgInvite was removed by force could not be revoked: revoke it in Astro")
+            }
+        }
+        Ok(())
+    }
+
+    /// What a refused POST means, remembered until something that it depends on changes.
+    fn refused(&mut self, refusal: &Refusal) -> State {
+        let saying = match refusal.status {
+            429 => {
+                self.connection.budget.pause(
+                    Verb::Post,
+                    refusal.retry_after.unwrap_or(Duration::from_secs(1)),
+                );
+                return State::Progressing(Saying {
+                    reason: "RateLimited",
+                    message: format!("{refusal}. It is tried again"),
+                });
+            }
+            401 => {
+                self.connection.directory.doubt();
+                return State::Progressing(Saying {
+                    reason: "TokenRejected",
+                    message: format!(
+                        "{refusal}. It is tried again once the Organization's token is accepted"
+                    ),
+                });
+            }
+            403 => Saying {
+                reason: "TokenNotAllowed",
+                message: format!(
+                    "{refusal}. The Organization's token may not invite people: give it a role that may, or another token"
+                ),
+            },
+            _ => Saying {
+                reason: "Refused",
+                message: format!(
+                    "{refusal}. It is not tried again until the spec, the Organization or its token changes"
+                ),
+            },
+        };
+        self.memory.refused = Some((self.occasion(), saying.clone()));
+        State::Stalled(saying)
+    }
+
+    /// Rule 9: the finalizer first, then the record.
+    async fn adopt(
+        &mut self,
+        record: OrgInviteStatus,
+        attempt: Option<Attempt>,
+        found: Found,
+        role: Role,
+    ) -> Result<Action, Error> {
+        let Some(object) = self.hold().await? else {
+            return Ok(Action::await_change());
+        };
+        tracing::info!(invite = %found.id, "adopted");
+        let sent_at = record
+            .invited_at
+            .clone()
+            .filter(|_| record.invite_id.as_ref() == Some(&found.id));
+        let record = OrgInviteStatus {
+            invite_id: Some(found.id),
+            attempt_id: attempt.map(|attempt| attempt.id).or(record.attempt_id),
+            organization_id: Some(self.connection.organization_id.clone()),
+            email: Some(self.object.spec.email.clone()),
+            role: Some(role),
+            invited_at: sent_at.or(Some(Time(self.now()))),
+            expires_at: found.expires_at.map(Time),
+            user_id: None,
+            inviter: found.inviter,
+            observed_generation: record.observed_generation,
+            conditions: record.conditions,
+        };
+        let mut status = self.status(&record, &State::Invited);
+        if role != self.object.spec.role {
+            status.observed_generation = record.observed_generation;
+        }
+        self.memory.underway = None;
+        self.write(&object, &status).await?;
+        Ok(Action::await_change())
+    }
+
+    /// Takes over the record of an object in deletion, whatever became of its invite.
+    async fn inherit(&mut self, inherited: OrgInviteStatus) -> Result<Action, Error> {
+        let Some(object) = self.hold().await? else {
+            return Ok(Action::await_change());
+        };
+        tracing::info!(
+            invite = inherited.invite_id,
+            "took over the invitation of an OrgInvite that is being deleted"
+        );
+        let own = self.object.status.clone().unwrap_or_default();
+        let record = OrgInviteStatus {
+            attempt_id: own.attempt_id,
+            observed_generation: own.observed_generation,
+            conditions: own.conditions,
+            ..inherited
+        };
+        let mut status = self.status(&record, &State::Invited);
+        status.observed_generation = record.observed_generation;
+        self.write(&object, &status).await?;
+        Ok(Action::await_change())
+    }
+
+    /// Sets the finalizer if it is absent; `None` on a conflict.
+    async fn hold(&mut self) -> Result<Option<OrgInvite>, Error> {
+        if has_finalizer(self.object) {
+            return Ok(Some(self.object.clone()));
+        }
+        if !self.context.leadership.holds(self.term) {
+            return Ok(None);
+        }
+        match self.context.writer.hold(self.object).await? {
+            Written::Done(object) => {
+                self.memory.wrote(object.as_ref());
+                Ok(Some(*object))
+            }
+            Written::Conflict | Written::Gone => Ok(None),
+        }
+    }
+
+    /// Deletes the invite that a settled attempt was to replace.
+    async fn drop_left_over(&mut self, invite: &str) -> Result<Action, Error> {
+        if let Some(at) = self.permit(true, false) {
+            return Ok(requeue_at(at));
+        }
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        match self.delete(invite).await {
+            Ok(()) => {
+                tracing::info!(%invite, "deleted the invitation that was to be replaced");
+                self.memory.worked();
+            }
+            Err(error) => {
+                tracing::warn!(%error, %invite, "the invitation that was to be replaced could not be deleted");
+                self.memory.failed();
+            }
+        }
+        self.await_pass(None);
+        Ok(Action::await_change())
+    }
+
+    /// Takes the recorded invitation back, and lets the object go when that is certain.
+    async fn revoke(&mut self, record: &OrgInviteStatus, invite: &str) -> Result<Action, Error> {
+        if let Some(at) = self.permit(true, false) {
+            return Ok(requeue_at(at));
+        }
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        let error = match self.delete(invite).await {
+            Ok(()) => {
+                tracing::info!(%invite, "revoked");
+                self.memory.worked();
+                return self.release().await;
+            }
+            Err(error) => error,
+        };
+        let absent = error.says_absent();
+        if absent || error.says_bad_request() {
+            tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
+            self.memory.revoked = Some(Revoked {
+                invite: invite.to_owned(),
+                absent,
+            });
+            if !absent {
+                self.memory.failed();
+            }
+        } else {
+            tracing::warn!(%invite, %error, "the invitation could not be revoked");
+            self.memory.failed();
+            if let astro::Error::Refused(refusal) = &error
+                && refusal.status == 429
+            {
+                self.connection.budget.pause(
+                    Verb::Delete,
+                    refusal.retry_after.unwrap_or(Duration::from_secs(1)),
+                );
+            }
+            let message = format!(
+                "The invitation could not be taken back: {error}. It is tried again, and the object stays until then"
+            );
+            self.say(
+                record,
+                &State::Progressing(Saying {
+                    reason: "RevokeFailed",
+                    message,
+                }),
+            )
+            .await?;
+        }
+        self.await_pass(None);
+        Ok(Action::await_change())
+    }
+
+    async fn release(&mut self) -> Result<Action, Error> {
+        if !has_finalizer(self.object) || !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        if let Written::Done(object) = self.context.writer.release(self.object).await? {
+            tracing::info!("released");
+            self.memory.wrote(object.as_ref());
+        }
+        Ok(Action::await_change())
+    }
+
+    async fn delete(&mut self, invite: &str) -> Result<(), astro::Error> {
+        let answer = self.connection.astro.delete_invite(invite).await;
+        self.memory.called();
+        answer
+    }
+
+    /// Takes the permits for the calls to come, or tells when to come back.
+    fn permit(&self, delete: bool, post: bool) -> Option<Instant> {
+        let take = |wanted: bool, verb| {
+            wanted
+                .then(|| self.connection.budget.take(verb, &self.uid()).err())
+                .flatten()
+        };
+        take(delete, Verb::Delete)
+            .into_iter()
+            .chain(take(post, Verb::Post))
+            .max()
+    }
+
+    /// Asks to be planned again after the next pass that could tell more.
+    fn await_pass(&self, begun: Option<Instant>) {
+        let begun = begun.or_else(|| self.memory.last_call);
+        self.connection
+            .directory
+            .want(self.next_pass(begun), self.address.clone());
+    }
+
+    // --- report
+
+    fn status(&self, record: &OrgInviteStatus, state: &State) -> OrgInviteStatus {
+        report::status(
+            record,
+            state,
+            self.object.metadata.generation.unwrap_or_default(),
+            self.now(),
+        )
+    }
+
+    /// Writes the status that says `state`, starting from `record`, if it differs from the object's.
+    async fn say(&mut self, record: &OrgInviteStatus, state: &State) -> Result<(), Error> {
+        let status = if *state == State::Unchanged {
+            record.clone()
+        } else {
+            self.status(record, state)
+        };
+        let object = self.object;
+        self.write(object, &status).await
+    }
+
+    async fn write(&mut self, object: &OrgInvite, status: &OrgInviteStatus) -> Result<(), Error> {
+        if object.status.as_ref() == Some(status) {
+            return Ok(());
+        }
+        // A conflict or a deletion is planned again by its own event.
+        if let Written::Done(object) = self.context.writer.status(object, status).await? {
+            self.memory.wrote(object.as_ref());
+        }
+        Ok(())
+    }
+
+    fn uid(&self) -> String {
+        self.object.uid().unwrap_or_default()
+    }
+}
+
+/// The record once `attempt` is known to have left nothing: what it replaced is gone as well.
+fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteStatus {
+    OrgInviteStatus {
+        attempt_id: Some(attempt.id.clone()),
+        invite_id: None,
+        role: None,
+        expires_at: None,
+        inviter: None,
+        ..record.clone()
+    }
+}
+
+fn requeue_at(at: Instant) -> Action {
+    Action::requeue(at.saturating_duration_since(Instant::now()))
+}
+
+fn random_id() -> String {
+    rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(16)
+        .map(char::from)
+        .collect()
+}

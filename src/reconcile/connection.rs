@@ -1,0 +1,96 @@
+//! The connection to one organization, made from its `Organization`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::RwLock;
+use tokio::task::JoinHandle;
+
+use crate::astro::Astro;
+use crate::astro::budget::Budget;
+use crate::astro::directory::Directory;
+use crate::plan::Saying;
+use crate::resources::organization::AllowRule;
+
+/// Whether an Organization can be worked with.
+#[derive(Clone)]
+pub enum Link {
+    /// It was not looked at yet.
+    NotYet,
+    /// It is missing or has no usable token, and what to say of it.
+    Down(Saying),
+    /// It has a connection.
+    Up(Arc<Connection>),
+}
+
+/// The connection to one organization with one token.
+pub struct Connection {
+    /// Which connection this is; another token makes another one.
+    pub id: u64,
+    /// ID of the organization in Astro.
+    pub organization_id: String,
+    /// The calls.
+    pub astro: Arc<dyn Astro>,
+    /// How many of them.
+    pub budget: Arc<Budget>,
+    /// The organization's people.
+    pub directory: Arc<Directory>,
+    /// Whom the token stands for, learned from the invites that it made.
+    pub token_subject: RwLock<Option<String>>,
+    /// A fingerprint of the token and where it is used: another one makes another connection.
+    pub made_from: u64,
+    policy: RwLock<Arc<Policy>>,
+    reading: JoinHandle<()>,
+}
+
+/// Who may invite whom as what, at one generation of the Organization's spec.
+#[derive(Debug)]
+pub struct Policy {
+    /// The rules.
+    pub allow: Vec<AllowRule>,
+    /// The generation that they are of.
+    pub generation: i64,
+}
+
+impl Connection {
+    /// A connection whose directory is read by `reading`, which ends with it.
+    pub fn new(
+        organization_id: String,
+        astro: Arc<dyn Astro>,
+        budget: Arc<Budget>,
+        directory: Arc<Directory>,
+        made_from: u64,
+        policy: Policy,
+        reading: JoinHandle<()>,
+    ) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            organization_id,
+            astro,
+            budget,
+            directory,
+            token_subject: RwLock::default(),
+            made_from,
+            policy: RwLock::new(Arc::new(policy)),
+            reading,
+        }
+    }
+
+    /// Who may invite whom as what.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.read())
+    }
+
+    /// Takes over an edited policy.
+    pub fn set_policy(&self, policy: Policy) {
+        *self.policy.write() = Arc::new(policy);
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.reading.abort();
+    }
+}

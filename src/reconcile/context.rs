@@ -1,0 +1,111 @@
+//! What every reconcile needs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, ResourceExt};
+use parking_lot::RwLock;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::cache::Invites;
+use super::connection::Link;
+use super::write::Writer;
+use crate::astro::budget::Rates;
+use crate::astro::http::Endpoint;
+use crate::leadership::Leadership;
+use crate::resources::{OrgInvite, Organization};
+
+/// The waits of the one-e-mail protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// How long an e-mail whose outcome is unknown may take to show: longer than the deadline of a
+    /// POST, the lease's duration and the listing delay together.
+    pub settle: Duration,
+    /// How long Astro's list may lag behind a call.
+    pub listing_delay: Duration,
+    /// How far apart e-mails to one address are at least.
+    pub spacing: Duration,
+}
+
+/// What every reconcile needs.
+pub struct Context {
+    /// Reads Organizations and Secrets.
+    pub client: Client,
+    /// Writes `OrgInvite`s.
+    pub writer: Writer,
+    /// The cached `OrgInvite`s.
+    pub invites: Invites,
+    /// The cached Organizations.
+    pub organizations: Store<Organization>,
+    /// The cached namespaces, for their labels.
+    pub namespaces: Store<PartialObjectMeta<Namespace>>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+    /// The waits.
+    pub timing: Timing,
+    /// The Astro API: the operator's, never a resource's.
+    pub astro: Endpoint,
+    /// Calls a second.
+    pub rates: Rates,
+    /// The namespace of the token Secrets.
+    pub own_namespace: String,
+    /// The Organizations that this installation looks after; empty for all.
+    pub only: Vec<String>,
+    /// Connections by the Organization's name.
+    pub links: RwLock<HashMap<String, Link>>,
+    /// Triggers reconciles of `OrgInvite`s.
+    pub trigger_invites: UnboundedSender<ObjectRef<OrgInvite>>,
+    /// Triggers reconciles of Organizations.
+    pub trigger_organizations: UnboundedSender<ObjectRef<Organization>>,
+}
+
+impl Context {
+    /// Whether this installation looks after the Organization.
+    #[must_use]
+    pub fn serves(&self, organization: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|name| name == organization)
+    }
+
+    /// The connection to an Organization.
+    #[must_use]
+    pub fn link(&self, organization: &str) -> Link {
+        self.links.read().get(organization).cloned().unwrap_or_else(|| {
+            if self.organizations.get(&ObjectRef::new(organization)).is_some() {
+                return Link::NotYet;
+            }
+            Link::Down(crate::plan::Saying {
+                reason: "OrganizationNotFound",
+                message: format!("There is no Organization {organization}. Create it, or create this object with another organizationRef"),
+            })
+        })
+    }
+
+    /// Labels of a namespace.
+    #[must_use]
+    pub fn namespace_labels(&self, name: &str) -> BTreeMap<String, String> {
+        self.namespaces
+            .get(&ObjectRef::new(name))
+            .map(|namespace| namespace.labels().clone())
+            .unwrap_or_default()
+    }
+
+    /// The Secrets that tokens are read from.
+    #[must_use]
+    pub fn secrets(&self) -> Api<Secret> {
+        Api::namespaced(self.client.clone(), &self.own_namespace)
+    }
+
+    /// Plans all `OrgInvite`s of an Organization again.
+    pub fn trigger_all_of(&self, organization: &str) {
+        for object in self.invites.all() {
+            if object.spec.organization_ref.name == organization {
+                self.trigger_invites
+                    .send(ObjectRef::from_obj(object.as_ref()))
+                    .ok();
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What this term did on one address.
+
+use std::collections::HashMap;
+
+use kube::{Resource, ResourceExt};
+use tokio::time::Instant;
+
+use crate::plan::Saying;
+
+/// What this term did on one address. Lost with the term: what must survive is in the object.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The end of our last call that could have changed the address in Astro.
+    pub last_call: Option<Instant>,
+    /// When the last e-mail to the address was sent.
+    pub last_email: Option<Instant>,
+    /// Resource versions of our own last writes, by the object's UID: rule 8.
+    written: HashMap<String, u64>,
+    /// ID of an attempt that is patched, with the replaced invite's DELETE answered, and whose POST
+    /// was not sent yet.
+    pub underway: Option<String>,
+    /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
+    pub revoked: Option<Revoked>,
+    /// Why Astro refused the last POST, and for what.
+    pub refused: Option<(Occasion, Saying)>,
+    /// get-invite answered that the recorded invite does not exist, first asked under the pass begun
+    /// then.
+    pub gone: Option<(String, Instant)>,
+    /// get-invite answered with the recorded invite, under the pass begun then.
+    pub exists: Option<(String, Instant)>,
+    /// Failures of calls to Astro in a row, and when to try again.
+    pub failures: u32,
+    /// Not before this moment.
+    pub retry_at: Option<Instant>,
+}
+
+/// An answer to the DELETE of a recorded invite that does not prove that it was revoked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The invite.
+    pub invite: String,
+    /// 404: not there any more. Else a 400, which a look has to explain.
+    pub absent: bool,
+}
+
+/// What a refusal was for: it stands until one of these changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Occasion {
+    /// UID of the object.
+    pub uid: String,
+    /// Generation of its spec.
+    pub generation: i64,
+    /// Which connection, so which token, and which generation of the Organization's spec.
+    pub connection: u64,
+    /// Generation of the Organization's spec.
+    pub policy: i64,
+}
+
+impl Memory {
+    /// Remembers our own write of an object.
+    pub fn wrote<K: Resource>(&mut self, object: &K) {
+        if let (Some(uid), Some(version)) = (object.uid(), version(object)) {
+            self.written.insert(uid, version);
+        }
+    }
+
+    /// Whether a cache that shows `objects` for the address has caught up with our own last writes.
+    /// An object that is not there any more has.
+    pub fn caught_up<'a, K: Resource + 'a>(
+        &mut self,
+        objects: impl Iterator<Item = &'a K> + Clone,
+    ) -> bool {
+        self.written.retain(|uid, written| {
+            objects
+                .clone()
+                .find(|object| object.meta().uid.as_ref() == Some(uid))
+                .is_some_and(|object| version(object).is_some_and(|version| version < *written))
+        });
+        self.written.is_empty()
+    }
+
+    /// A call that could change the address ended now.
+    pub fn called(&mut self) {
+        self.last_call = Some(Instant::now());
+    }
+
+    /// A call failed: when to try again.
+    pub fn failed(&mut self) {
+        self.failures += 1;
+        self.retry_at = Some(Instant::now() + crate::astro::directory::backoff(self.failures));
+    }
+
+    /// A call worked.
+    pub fn worked(&mut self) {
+        self.failures = 0;
+        self.retry_at = None;
+    }
+}
+
+/// Resource versions of one resource are ordered numbers (Kubernetes API conventions since 1.35).
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.resource_version()?.parse().ok()
+}

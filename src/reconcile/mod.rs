@@ -1,0 +1,11 @@
+//! Reconciling: observe, plan, act, report.
+
+mod act;
+pub mod cache;
+pub mod connection;
+pub mod context;
+pub mod memory;
+pub mod org_invite;
+pub mod organization;
+pub mod report;
+pub mod write;

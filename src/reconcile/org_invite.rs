@@ -1,0 +1,467 @@
+//! Reconciling an `OrgInvite`: observe, plan, act, report, one at a time for each address.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use tokio::time::Instant;
+
+use super::connection::{Connection, Link};
+use super::context::Context;
+use super::memory::{Memory, Occasion};
+use super::report;
+use super::write::has_finalizer;
+use crate::astro::budget::Verb;
+use crate::astro::directory::{Person, View};
+use crate::astro::{self, Invite, Role};
+use crate::claims;
+use crate::error::Error;
+use crate::leadership::Term;
+use crate::plan::{self, Facts, Found, Lookup, Observation, Own, Saying, Sight, State};
+use crate::policy;
+use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Inviter};
+use crate::resources::{Address, OrgInvite, OrgInviteStatus};
+
+/// How long a reconcile waits at most for the cache to show our own last write: its watch event
+/// triggers the next one, this is for the case that it is lost.
+const CACHE_LAG: Duration = Duration::from_secs(5);
+
+/// Reconciles one object. Failures are logged here and tried again with growing delays.
+pub async fn reconcile(
+    object: Arc<OrgInvite>,
+    context: Arc<Context>,
+) -> Result<Action, Infallible> {
+    let key = ObjectRef::from_obj(object.as_ref());
+    if !context.serves(&object.spec.organization_ref.name) {
+        return Ok(Action::await_change());
+    }
+    Ok(match attend(&key, &object, &context).await {
+        Ok(action) => action,
+        Err(error) => {
+            tracing::warn!(%error, "the OrgInvite cannot be reconciled; it is tried again");
+            Action::requeue(astro::directory::backoff(4))
+        }
+    })
+}
+
+async fn attend(
+    key: &ObjectRef<OrgInvite>,
+    object: &OrgInvite,
+    context: &Context,
+) -> Result<Action, Error> {
+    let Some(term) = context.leadership.term() else {
+        return Ok(Action::await_change());
+    };
+    if object.metadata.deletion_timestamp.is_some() && !has_finalizer(object) {
+        return Ok(Action::await_change());
+    }
+    let address = match Address::parse(&object.spec.email) {
+        Ok(address) => address,
+        Err(error) => {
+            let message = format!(
+                "{error}. The e-mail cannot be changed: delete this object and create another one"
+            );
+            return say(
+                context,
+                object,
+                State::Stalled(Saying {
+                    reason: "InvalidEmail",
+                    message,
+                }),
+            )
+            .await;
+        }
+    };
+    let connection = match context.link(&object.spec.organization_ref.name) {
+        Link::Up(connection) => connection,
+        Link::Down(saying) => return without_organization(context, object, saying).await,
+        // What comes up triggers everybody.
+        Link::NotYet => return Ok(Action::await_change()),
+    };
+    let memory = term.memory(&connection.organization_id, &address);
+    let mut memory = memory.lock().await;
+
+    // The lock may have taken a while.
+    let Some(object) = context.invites.get(key) else {
+        return Ok(Action::await_change());
+    };
+    let all = context
+        .invites
+        .for_address(&address, &object.spec.organization_ref.name);
+    if !memory.caught_up(all.iter().map(AsRef::as_ref)) {
+        return Ok(Action::requeue(CACHE_LAG));
+    }
+    let others: Vec<Arc<OrgInvite>> = all
+        .into_iter()
+        .filter(|other| other.uid() != object.uid())
+        .collect();
+    let mut turn = Turn {
+        context,
+        connection: &connection,
+        term: &term,
+        memory: &mut memory,
+        object: &object,
+        address: &address,
+    };
+    turn.take(&others).await
+}
+
+/// The Organization is missing or not ready: nothing can be observed.
+async fn without_organization(
+    context: &Context,
+    object: &OrgInvite,
+    saying: Saying,
+) -> Result<Action, Error> {
+    if object.metadata.deletion_timestamp.is_some() {
+        if claims::invite(object).is_none() && !claims::is_open(object) {
+            context.writer.release(object).await?;
+            return Ok(Action::await_change());
+        }
+        let message = format!(
+            "{}. The invitation cannot be taken back meanwhile",
+            saying.message
+        );
+        return say(
+            context,
+            object,
+            State::Progressing(Saying {
+                reason: saying.reason,
+                message,
+            }),
+        )
+        .await;
+    }
+    let recorded = claims::invite(object).is_some();
+    say(
+        context,
+        object,
+        if recorded {
+            State::Obscured(saying)
+        } else {
+            State::Progressing(saying)
+        },
+    )
+    .await
+}
+
+/// Writes the status that says `state`, if it differs. A conflict is planned again by its event.
+async fn say(context: &Context, object: &OrgInvite, state: State) -> Result<Action, Error> {
+    let recorded = object.status.clone().unwrap_or_default();
+    let status = report::status(
+        &recorded,
+        &state,
+        object.metadata.generation.unwrap_or_default(),
+        Timestamp::now(),
+    );
+    if status != recorded {
+        context.writer.status(object, &status).await?;
+    }
+    Ok(Action::await_change())
+}
+
+/// One turn on one object, with the address's lock held.
+pub(super) struct Turn<'a> {
+    pub(super) context: &'a Context,
+    pub(super) connection: &'a Connection,
+    pub(super) term: &'a Arc<Term>,
+    pub(super) memory: &'a mut Memory,
+    pub(super) object: &'a OrgInvite,
+    pub(super) address: &'a Address,
+}
+
+impl Turn<'_> {
+    async fn take(&mut self, others: &[Arc<OrgInvite>]) -> Result<Action, Error> {
+        let record = self.object.status.clone().unwrap_or_default();
+        let attempt = match claims::attempt(self.object) {
+            Some(Err(error)) => {
+                let message = format!(
+                    "The annotation {} cannot be read ({error}), so that nobody knows whether an e-mail is on its way. Remove it when Astro shows no invitation that this object does not record",
+                    ATTEMPT_ANNOTATION
+                );
+                return say(
+                    self.context,
+                    self.object,
+                    State::Stalled(Saying {
+                        reason: "AttemptUnreadable",
+                        message,
+                    }),
+                )
+                .await;
+            }
+            Some(Ok(attempt)) => Some(attempt),
+            None => None,
+        };
+        let open = attempt.as_ref().filter(|_| claims::is_open(self.object));
+        if open.is_some_and(|attempt| {
+            Address::parse(&attempt.email).ok().as_ref() != Some(self.address)
+        }) {
+            let message = "The annotation with the last attempt names another address than the spec. It is the operator's own: remove what was put there".to_owned();
+            return say(
+                self.context,
+                self.object,
+                State::Stalled(Saying {
+                    reason: "AttemptUnreadable",
+                    message,
+                }),
+            )
+            .await;
+        }
+
+        let (observed, begun) = self.observe(&record, open.is_some()).await;
+        let may_inherit = |heir: &OrgInvite, holder: &OrgInvite| {
+            let given = holder.status.as_ref().and_then(|status| status.role);
+            self.allows(heir, heir.spec.role) && given.is_some_and(|role| self.allows(heir, role))
+        };
+        let standing = claims::standing(self.object, others, may_inherit);
+        let own = self.own(&record);
+        let namespace = self.object.namespace().unwrap_or_default();
+        let now = self.now();
+        let plan = plan::plan(&Facts {
+            deleting: self.object.metadata.deletion_timestamp.is_some(),
+            finalizer: has_finalizer(self.object),
+            role: self.object.spec.role,
+            open,
+            record: &record,
+            permits: &|role| self.allows(self.object, role),
+            own_invite: &|found| self.is_own(found),
+            standing: &standing,
+            observed: &observed,
+            own: &own,
+            now,
+            namespace: &namespace,
+        });
+        tracing::debug!(?plan, ?observed, "planned");
+        let record = freshened(record, &observed);
+        let inherited = standing.inherits.and_then(|holder| holder.status.clone());
+        self.act(plan, record, attempt, inherited, begun).await
+    }
+
+    pub(super) fn allows(&self, object: &OrgInvite, role: Role) -> bool {
+        let name = object.namespace().unwrap_or_default();
+        let labels = self.context.namespace_labels(&name);
+        policy::allows(
+            &self.connection.policy().allow,
+            policy::Namespace {
+                name: &name,
+                labels: &labels,
+            },
+            role,
+            self.address,
+        )
+    }
+
+    fn is_own(&self, found: &Found) -> bool {
+        let own = self.connection.token_subject.read();
+        match (own.as_ref(), &found.inviter) {
+            (Some(own), Some(inviter)) => *own == inviter.id,
+            // Not learned yet: the attempt's own record vouches for what it sent.
+            (None, _) => claims::is_open(self.object),
+            (Some(_), None) => false,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.connection
+            .astro
+            .server_time()
+            .unwrap_or_else(Timestamp::now)
+    }
+
+    fn own(&self, record: &OrgInviteStatus) -> Own {
+        let recorded = record.invite_id.as_deref();
+        let revoked = self
+            .memory
+            .revoked
+            .as_ref()
+            .filter(|revoked| Some(revoked.invite.as_str()) == recorded);
+        let spacing = self.context.timing.spacing;
+        let from_status = record.invited_at.as_ref().map(|time| time.0 + spacing);
+        let from_memory = self
+            .memory
+            .last_email
+            .map(|at| self.now() + spacing.saturating_sub(at.elapsed()));
+        Own {
+            underway: self.memory.underway.clone(),
+            revoke_answered_absent: revoked.is_some_and(|revoked| revoked.absent),
+            revoke_refused: revoked.is_some_and(|revoked| !revoked.absent),
+            refused: self
+                .memory
+                .refused
+                .as_ref()
+                .filter(|(occasion, _)| *occasion == self.occasion())
+                .map(|(_, saying)| saying.clone()),
+            not_before: from_status.max(from_memory),
+        }
+    }
+
+    pub(super) fn occasion(&self) -> Occasion {
+        Occasion {
+            uid: self.object.uid().unwrap_or_default(),
+            generation: self.object.metadata.generation.unwrap_or_default(),
+            connection: self.connection.id,
+            policy: self.connection.policy().generation,
+        }
+    }
+
+    // --- observe
+
+    /// What the directory says of the address, as far as it counts, and when its pass began.
+    async fn observe(
+        &mut self,
+        record: &OrgInviteStatus,
+        open: bool,
+    ) -> (Observation, Option<Instant>) {
+        let mut observed = Observation {
+            sight: Sight::NotYet,
+            settled: false,
+            term_settled: false,
+            lookup: Lookup::NotAsked,
+        };
+        let (begun, person) = match self.connection.directory.view(self.address) {
+            View::Nothing => return (observed, None),
+            View::Unreadable(why) => {
+                observed.sight = Sight::Unreadable(why);
+                return (observed, None);
+            }
+            View::Seen { begun, person } => (begun, person),
+        };
+        // A pass of an earlier term says nothing: rule 6.
+        if begun < self.term.began || begun < self.counts_from() {
+            return (observed, Some(begun));
+        }
+        observed.term_settled = begun >= self.term.began + self.context.timing.settle;
+        observed.settled = begun >= self.settled_from();
+        observed.sight = match person {
+            None => Sight::Absent,
+            Some(Person::Member { user_id, role }) => Sight::Member { user_id, role },
+            Some(Person::Barred) => Sight::Barred,
+            Some(Person::Unidentified) => Sight::Unidentified,
+            Some(Person::Pending { invites, role }) => {
+                Sight::Pending(invites.iter().map(|invite| found(invite, role)).collect())
+            }
+        };
+        if observed.sight == Sight::Absent
+            && !open
+            && self.object.metadata.deletion_timestamp.is_none()
+            && record.user_id.is_none()
+            && let Some(invite) = &record.invite_id
+        {
+            observed.lookup = self.look_up(invite, begun).await;
+        }
+        (observed, Some(begun))
+    }
+
+    /// From when on a pass counts for the address: a listing delay after our last call on it.
+    fn counts_from(&self) -> Instant {
+        self.memory
+            .last_call
+            .map_or(self.term.began, |at| at + self.context.timing.listing_delay)
+    }
+
+    /// Rule 3: from when on a pass may decide over an open attempt.
+    fn settled_from(&self) -> Instant {
+        self.memory
+            .last_call
+            .map_or(self.term.began, |at| at.max(self.term.began))
+            + self.context.timing.settle
+    }
+
+    /// get-invite of a recorded invite that the directory does not show; once for each pass, and not
+    /// again once two passes agree that it is gone.
+    async fn look_up(&mut self, invite: &str, begun: Instant) -> Lookup {
+        if let Some((id, since)) = &self.memory.gone
+            && id == invite
+        {
+            let agreed = begun >= *since + self.context.timing.listing_delay;
+            return if agreed {
+                Lookup::Gone
+            } else {
+                Lookup::GoneOnce
+            };
+        }
+        if self
+            .memory
+            .exists
+            .as_ref()
+            .is_some_and(|(id, at)| id == invite && *at == begun)
+        {
+            return Lookup::Exists;
+        }
+        self.connection.budget.wait(Verb::Get, invite).await;
+        match self.connection.astro.get_invite(invite).await {
+            Ok(_) => {
+                self.memory.exists = Some((invite.to_owned(), begun));
+                Lookup::Exists
+            }
+            // 400 is one of the answers for an ended invite; both count only from the API itself.
+            Err(error) if error.says_absent() || error.says_bad_request() => {
+                self.memory.gone = Some((invite.to_owned(), begun));
+                Lookup::GoneOnce
+            }
+            Err(error) => Lookup::Unknown(error.to_string()),
+        }
+    }
+
+    /// When the next pass would have to begin for the plan to know more.
+    pub(super) fn next_pass(&self, begun: Option<Instant>) -> Instant {
+        let now = Instant::now();
+        let Some(begun) = begun else { return now };
+        let gone = self
+            .memory
+            .gone
+            .as_ref()
+            .map(|(_, since)| *since + self.context.timing.listing_delay);
+        [
+            Some(self.counts_from()),
+            Some(self.term.began + self.context.timing.settle),
+            Some(self.settled_from()),
+            gone,
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > begun)
+        .min()
+        .unwrap_or(now)
+    }
+}
+
+/// What the directory shows of an invite.
+fn found(invite: &Invite, role: Option<Role>) -> Found {
+    Found {
+        id: invite.id.clone(),
+        role,
+        expires_at: invite.expires_at,
+        inviter: inviter(invite),
+    }
+}
+
+/// Who sent an invite, as the status says it.
+pub(super) fn inviter(invite: &Invite) -> Option<Inviter> {
+    invite.inviter.as_ref().map(|subject| Inviter {
+        id: subject.id.clone(),
+        subject_type: subject.kind,
+        name: subject.name.clone(),
+    })
+}
+
+/// The record with what the directory shows now of the recorded invite.
+fn freshened(mut record: OrgInviteStatus, observed: &Observation) -> OrgInviteStatus {
+    if let Sight::Pending(found) = &observed.sight
+        && let Some(found) = found
+            .iter()
+            .find(|found| record.invite_id.as_ref() == Some(&found.id))
+    {
+        if let Some(expires_at) = found.expires_at {
+            record.expires_at = Some(Time(expires_at));
+        }
+        if found.inviter.is_some() {
+            record.inviter.clone_from(&found.inviter);
+        }
+    }
+    record
+}

@@ -1,0 +1,143 @@
+//! Every write to an `OrgInvite`. Each carries the resource version that was planned from: rule 7.
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+use crate::error::Error;
+use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt, FINALIZER};
+use crate::resources::{OrgInvite, OrgInviteStatus};
+
+/// What became of a write.
+#[derive(Debug)]
+pub enum Written {
+    /// It is done; the object as it is now.
+    Done(Box<OrgInvite>),
+    /// Somebody else wrote in between: plan again.
+    Conflict,
+    /// The object is gone.
+    Gone,
+}
+
+/// Whether the object has our finalizer.
+#[must_use]
+pub fn has_finalizer(object: &OrgInvite) -> bool {
+    object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Writes `OrgInvite`s.
+#[derive(Clone)]
+pub struct Writer {
+    client: Client,
+}
+
+impl Writer {
+    /// A writer that uses `client`.
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    fn api(&self, object: &OrgInvite) -> Api<OrgInvite> {
+        Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
+    }
+
+    /// Records an attempt before its e-mail, with the finalizer if it is absent, in one request.
+    pub async fn attempt(&self, object: &OrgInvite, attempt: &Attempt) -> Result<Written, Error> {
+        let text = serde_json::to_string(attempt)?;
+        let mut metadata = json!({
+            "resourceVersion": object.resource_version(),
+            "annotations": {ATTEMPT_ANNOTATION: text},
+        });
+        if !has_finalizer(object) {
+            metadata["finalizers"] = with_finalizer(object);
+        }
+        self.patch(object, &json!({"metadata": metadata})).await
+    }
+
+    /// Sets the finalizer.
+    pub async fn hold(&self, object: &OrgInvite) -> Result<Written, Error> {
+        self.patch(
+            object,
+            &json!({"metadata": {
+                "resourceVersion": object.resource_version(),
+                "finalizers": with_finalizer(object),
+            }}),
+        )
+        .await
+    }
+
+    /// Removes the finalizer.
+    pub async fn release(&self, object: &OrgInvite) -> Result<Written, Error> {
+        let rest: Vec<&String> = object
+            .finalizers()
+            .iter()
+            .filter(|finalizer| *finalizer != FINALIZER)
+            .collect();
+        self.patch(
+            object,
+            &json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": rest}}),
+        )
+        .await
+    }
+
+    async fn patch(&self, object: &OrgInvite, patch: &serde_json::Value) -> Result<Written, Error> {
+        outcome(
+            self.api(object)
+                .patch(
+                    &object.name_any(),
+                    &PatchParams::default(),
+                    &Patch::Merge(patch),
+                )
+                .await,
+        )
+    }
+
+    /// Writes the status as a whole.
+    pub async fn status(
+        &self,
+        object: &OrgInvite,
+        status: &OrgInviteStatus,
+    ) -> Result<Written, Error> {
+        let patch: json_patch::Patch = serde_json::from_value(json!([
+            {"op": "add", "path": "/metadata/resourceVersion", "value": object.resource_version()},
+            {"op": "add", "path": "/status", "value": status},
+        ]))?;
+        outcome(
+            self.api(object)
+                .patch_status(
+                    &object.name_any(),
+                    &PatchParams::default(),
+                    &Patch::<()>::Json(patch),
+                )
+                .await,
+        )
+    }
+
+    /// The object as the API server has it now; `None` when it, or the one of that UID, is gone.
+    pub async fn read(&self, object: &OrgInvite) -> Result<Option<OrgInvite>, Error> {
+        let found = self.api(object).get_opt(&object.name_any()).await?;
+        Ok(found.filter(|found| found.uid() == object.uid()))
+    }
+}
+
+fn with_finalizer(object: &OrgInvite) -> serde_json::Value {
+    object
+        .finalizers()
+        .iter()
+        .map(String::as_str)
+        .chain([FINALIZER])
+        .collect()
+}
+
+fn outcome(answer: Result<OrgInvite, kube::Error>) -> Result<Written, Error> {
+    match answer {
+        Ok(object) => Ok(Written::Done(Box::new(object))),
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Conflict),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
+        Err(error) => Err(error.into()),
+    }
+}
