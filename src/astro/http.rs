@@ -1,17 +1,20 @@
 //! The Astro API over HTTP: the only place that speaks it.
 
+mod answer;
+
+use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, Response, StatusCode, Url, redirect};
+use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderValue};
+use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use self::answer::{Answer, unknown};
 use super::wire;
 use super::{Astro, Error, Invite, InviteAnswer, Listing, Refusal, Role, UserPage};
 
@@ -29,9 +32,13 @@ const REDIRECTS: usize = 3;
 /// Why an address of the Astro API is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum UrlError {
-    /// It is no URL.
+    /// It is no URL with a host.
     #[error("{0:?} is not a URL")]
     Syntax(String),
+    /// It has more than a scheme, a host, a port and a path. The address is not repeated: it may
+    /// hold a password.
+    #[error("the URL must have no user name, password, query or fragment")]
+    Superfluous,
     /// A token would travel in clear.
     #[error("{0} is not https: a token must not travel in clear, except to this machine itself")]
     Clear(String),
@@ -43,20 +50,32 @@ pub enum UrlError {
 /// Makes calls to the Astro API at one base URL.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
-    http: reqwest::Client,
+    /// For GET, which may follow a redirect.
+    reads: reqwest::Client,
+    /// For everything else: a redirect that is followed would send an invitation twice.
+    writes: reqwest::Client,
     base: Url,
+    deadline: Duration,
 }
 
 impl Endpoint {
-    /// An endpoint with the usual deadlines.
+    /// An endpoint whose requests may take [`REQUEST_DEADLINE`]. The process needs a default
+    /// cryptography provider of rustls before.
     pub fn new(base: &str) -> Result<Self, UrlError> {
         Self::with_deadline(base, REQUEST_DEADLINE)
     }
 
-    /// An endpoint whose requests may take that long.
+    /// An endpoint whose requests may take that long, connecting included.
     pub fn with_deadline(base: &str, deadline: Duration) -> Result<Self, UrlError> {
         let url = Url::parse(base.trim_end_matches('/'))
             .map_err(|_| UrlError::Syntax(base.to_owned()))?;
+        if !url.username().is_empty()
+            || url.password().is_some()
+            || url.query().is_some()
+            || url.fragment().is_some()
+        {
+            return Err(UrlError::Superfluous);
+        }
         let local = match url.host() {
             Some(url::Host::Domain(name)) => name == "localhost",
             Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
@@ -66,52 +85,46 @@ impl Endpoint {
         if url.scheme() != "https" && !(url.scheme() == "http" && local) {
             return Err(UrlError::Clear(base.to_owned()));
         }
-        let home = (
-            url.scheme().to_owned(),
-            url.host_str().map(str::to_owned),
-            url.port_or_known_default(),
-        );
-        // A token must not follow a redirect to somebody else, nor a request be sent twice.
-        let policy = redirect::Policy::custom(move |attempt| {
-            let to = attempt.url();
-            let same = home
-                == (
-                    to.scheme().to_owned(),
-                    to.host_str().map(str::to_owned),
-                    to.port_or_known_default(),
-                );
-            let get = attempt.status() != StatusCode::SEE_OTHER;
-            if same && get && attempt.previous().len() <= REDIRECTS {
+        let builder = || {
+            let builder = reqwest::Client::builder()
+                .user_agent(concat!("orginvite-operator/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(CONNECT_DEADLINE)
+                .timeout(deadline);
+            // A proxy of the environment would get the token in clear.
+            if local { builder.no_proxy() } else { builder }
+        };
+        // A token must not follow a redirect to somebody else.
+        let home = url.origin();
+        let within_home = redirect::Policy::custom(move |attempt| {
+            if attempt.url().origin() == home && attempt.previous().len() <= REDIRECTS {
                 attempt.follow()
             } else {
                 attempt.stop()
             }
         });
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("orginvite-operator/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT_DEADLINE)
-            .timeout(deadline)
-            .redirect(policy)
-            .build()?;
-        Ok(Self { http, base: url })
+        Ok(Self {
+            reads: builder().redirect(within_home).build()?,
+            writes: builder().redirect(redirect::Policy::none()).build()?,
+            base: url,
+            deadline,
+        })
     }
 
-    /// Host of the API.
-    #[must_use]
-    pub fn host(&self) -> &str {
+    fn host(&self) -> &str {
         self.base.host_str().unwrap_or_default()
     }
 
     /// The URL of a path: each segment is one segment, whatever is in it.
     fn url(&self, segments: &[&str]) -> Result<Url, Error> {
-        if let Some(bad) = segments
-            .iter()
-            .find(|segment| segment.is_empty() || **segment == "." || **segment == "..")
-        {
+        // A URL has no way to write these, and drops tabs and line ends even inside of "..".
+        let unfit = |segment: &&&str| {
+            matches!(**segment, "" | "." | "..") || segment.chars().any(char::is_control)
+        };
+        if let Some(bad) = segments.iter().find(unfit) {
             return Err(Error::Refused(Refusal {
                 status: 400,
                 from_api: false,
-                message: format!("{bad:?} is not an ID"),
+                message: format!("not sent: {bad:?} is not an ID"),
                 field_errors: Vec::new(),
                 request_id: None,
                 retry_after: None,
@@ -123,6 +136,42 @@ impl Endpoint {
         }
         Ok(url)
     }
+
+    async fn receive(&self, mut response: Response) -> Result<Answer, Error> {
+        let status = response.status();
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
+                    let limit = BODY_LIMIT >> 20;
+                    let message = format!(
+                        "Astro answered {} with more than {limit} MiB",
+                        status.as_u16()
+                    );
+                    return Err(unknown(message, Some(status)));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Answer::judge(status, response.headers(), body),
+                Err(error) => return Err(unknown(self.transport(&error), Some(status))),
+            }
+        }
+    }
+
+    /// What went wrong on the way, without the URL: it may hold an ID.
+    fn transport(&self, error: &reqwest::Error) -> String {
+        let host = self.host();
+        if error.is_connect() {
+            let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
+            let cause = cause.map(|cause| answer::clean(&cause.to_string()));
+            format!("cannot connect to {host}: {}", cause.unwrap_or_default())
+        } else if error.is_timeout() {
+            format!("{host} did not answer within {:?}", self.deadline)
+        } else if error.is_builder() {
+            "the request cannot be written".to_owned()
+        } else {
+            format!("the connection to {host} ended before a complete answer")
+        }
+    }
 }
 
 /// An [`Endpoint`] with a token.
@@ -130,6 +179,8 @@ impl Endpoint {
 pub struct Session {
     endpoint: Endpoint,
     token: SecretString,
+    /// Astro's clock at its last answer, and when that was by ours.
+    clock: Arc<Mutex<Option<(Timestamp, Instant)>>>,
 }
 
 impl Session {
@@ -139,21 +190,16 @@ impl Session {
         Self {
             endpoint: endpoint.clone(),
             token,
+            clock: Arc::default(),
         }
     }
 
-    /// get-invite. Source: `GET /auth/invites/{inviteId}` of the `InviteApi`.
+    /// An invite by its ID. Source: `GET /auth/invites/{inviteId}` of the `InviteApi`.
     pub async fn get_invite(&self, id: &str) -> Result<Invite, Error> {
-        let answer = self
-            .call(
-                Method::GET,
-                "get invite",
-                &["auth", "invites", id],
-                &[],
-                NOTHING,
-            )
-            .await?;
-        answer.read().await
+        let request = self.request(Method::GET, &["auth", "invites", id])?;
+        self.send("get invite", request)
+            .await?
+            .read::<wire::Invite, _>()
     }
 
     /// Accepts or rejects an invite, with the invitee's own token. Source:
@@ -161,184 +207,70 @@ impl Session {
     pub async fn update_self_invite(
         &self,
         id: &str,
-        invite_answer: InviteAnswer,
+        answer: InviteAnswer,
     ) -> Result<Invite, Error> {
-        let status = match invite_answer {
-            InviteAnswer::Accept => "accept",
-            InviteAnswer::Reject => "reject",
-        };
         let body = wire::UpdateInvite {
-            invite_status: status,
+            invite_status: match answer {
+                InviteAnswer::Accept => "accept",
+                InviteAnswer::Reject => "reject",
+            },
         };
-        let answer = self
-            .call(
-                Method::POST,
-                "update invite",
-                &["users", "self", "invites", id],
-                &[],
-                Some(&body),
-            )
-            .await?;
-        answer.read().await
+        let request = self.request(Method::POST, &["users", "self", "invites", id])?;
+        self.send("update invite", request.json(&body))
+            .await?
+            .read::<wire::Invite, _>()
     }
 
-    async fn call<B: Serialize + ?Sized>(
+    fn request(&self, method: Method, path: &[&str]) -> Result<RequestBuilder, Error> {
+        let url = self.endpoint.url(path)?;
+        let bearer = format!("Bearer {}", self.token.expose_secret());
+        let mut bearer = HeaderValue::try_from(bearer).map_err(|_| {
+            let message = "not sent: the token has characters that no header can carry";
+            unknown(message.to_owned(), None)
+        })?;
+        bearer.set_sensitive(true);
+        let http = if method == Method::GET {
+            &self.endpoint.reads
+        } else {
+            &self.endpoint.writes
+        };
+        Ok(http
+            .request(method, url)
+            .header(AUTHORIZATION, bearer)
+            .header(ACCEPT, "application/json"))
+    }
+
+    async fn send(
         &self,
-        method: Method,
         operation: &'static str,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&B>,
+        request: RequestBuilder,
     ) -> Result<Answer, Error> {
         let began = Instant::now();
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", self.token.expose_secret()))
-            .map_err(|_| {
-                unknown(
-                    "the token has characters that no header can carry",
-                    None,
-                    None,
-                )
-            })?;
-        bearer.set_sensitive(true);
-        let mut request = self
-            .endpoint
-            .http
-            .request(method.clone(), self.endpoint.url(path)?)
-            .header(AUTHORIZATION, bearer)
-            .header(ACCEPT, "application/json");
-        if !query.is_empty() {
-            request = request.query(query);
-        }
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        let answer = match request.send().await {
-            Ok(response) => Answer::new(response).await,
-            Err(error) => Err(unknown(transport(&error, self.endpoint.host()), None, None)),
-        };
-        let status = match &answer {
-            Ok(answer) => Some(answer.status.as_u16()),
-            Err(error) => error.status(),
-        };
-        tracing::debug!(
-            operation,
-            status,
-            seconds = began.elapsed().as_secs_f64(),
-            "called Astro"
-        );
-        answer
-    }
-}
-
-const NOTHING: Option<&()> = None;
-
-/// A successful answer whose body is read.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Vec<u8>,
-}
-
-impl Answer {
-    async fn new(mut response: Response) -> Result<Self, Error> {
-        let (status, headers) = (response.status(), response.headers().clone());
-        let mut body = Vec::new();
-        loop {
-            match response.chunk().await {
-                Ok(None) => break,
-                Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
-                    return Err(unknown(
-                        format!("the answer is longer than {} MiB", BODY_LIMIT >> 20),
-                        Some(status),
-                        None,
-                    ));
+        let outcome = match request.send().await {
+            Ok(response) => {
+                // Refusals tell the time, too.
+                if let Some(date) = response.headers().get(DATE).and_then(answer::http_date) {
+                    *self.clock.lock() = Some((date, Instant::now()));
                 }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Err(error) => return Err(unknown(transport(&error, "Astro"), Some(status), None)),
+                self.endpoint.receive(response).await
             }
-        }
-        if status.is_success() {
-            return Ok(Self {
-                status,
-                headers,
-                body,
-            });
-        }
-        let said: Option<wire::ErrorBody> = serde_json::from_slice(&body).ok();
-        let said = said.filter(|said| {
-            said.message.is_some() && (said.status_code.is_some() || said.request_id.is_some())
-        });
-        let from_api = said.is_some();
-        let said = said.unwrap_or_default();
-        let message = said.message.map_or_else(
-            || "the body is not the API's own".to_owned(),
-            |message| clean(&message),
-        );
-        let request_id = said.request_id.map(|id| clean(&id));
-        if status.is_client_error()
-            && status != StatusCode::REQUEST_TIMEOUT
-            && status.as_u16() != 499
-        {
-            return Err(Error::Refused(Refusal {
-                status: status.as_u16(),
-                from_api,
-                message,
-                field_errors: said
-                    .field_errors
-                    .into_iter()
-                    .map(|mut error| {
-                        error.field = clean(&error.field);
-                        error.message = clean(&error.message);
-                        error
-                    })
-                    .collect(),
-                request_id,
-                retry_after: (status == StatusCode::TOO_MANY_REQUESTS)
-                    .then(|| retry_after(&headers))
-                    .flatten(),
-            }));
-        }
-        Err(unknown(
-            format!("Astro answered {}: {message}", status.as_u16()),
-            Some(status),
-            request_id,
-        ))
-    }
-
-    /// Reads the body. A success that cannot be read may still have had its effect.
-    fn parse<T: DeserializeOwned>(&self) -> Result<T, Error> {
-        serde_json::from_slice(&self.body).map_err(|error| {
-            // The kind and the place, not the text: a body may hold what nobody may see.
-            let what = match error.classify() {
-                serde_json::error::Category::Data => "lacks what it must have",
-                _ => "is not JSON",
-            };
-            unknown(
-                format!(
-                    "Astro answered {}, but the body {what}",
-                    self.status.as_u16()
-                ),
-                Some(self.status),
-                None,
-            )
-        })
-    }
-
-    async fn read(&self) -> Result<Invite, Error> {
-        self.parse::<wire::Invite>().map(Invite::from)
-    }
-
-    fn date(&self) -> Option<Timestamp> {
-        http_date(self.headers.get(DATE)?)
+            Err(error) => Err(unknown(self.endpoint.transport(&error), None)),
+        };
+        let (status, request_id) = match &outcome {
+            Ok(answer) => (Some(answer.status()), None),
+            Err(error) => (error.status(), error.request_id()),
+        };
+        let seconds = began.elapsed().as_secs_f64();
+        tracing::debug!(operation, status, request_id, seconds, "called Astro");
+        outcome
     }
 }
 
 /// The calls for one organization.
+#[derive(Clone, Debug)]
 pub struct Client {
     session: Session,
     organization_id: String,
-    /// Astro's clock at its last answer, and when that was by ours.
-    clock: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 impl Client {
@@ -348,26 +280,7 @@ impl Client {
         Self {
             session: Session::new(endpoint, token),
             organization_id: organization_id.to_owned(),
-            clock: Mutex::default(),
         }
-    }
-
-    async fn call<B: Serialize + ?Sized>(
-        &self,
-        method: Method,
-        operation: &'static str,
-        path: &[&str],
-        query: &[(&str, String)],
-        body: Option<&B>,
-    ) -> Result<Answer, Error> {
-        let answer = self
-            .session
-            .call(method, operation, path, query, body)
-            .await?;
-        if let Some(date) = answer.date() {
-            *self.clock.lock() = Some((date, Instant::now()));
-        }
-        Ok(answer)
     }
 }
 
@@ -379,30 +292,21 @@ impl Astro for Client {
             role,
         };
         let path = ["organizations", &self.organization_id, "invites"];
-        self.call(Method::POST, "create invite", &path, &[], Some(&body))
+        let request = self.session.request(Method::POST, &path)?.json(&body);
+        self.session
+            .send("create invite", request)
             .await?
-            .read()
-            .await
+            .read::<wire::Invite, _>()
     }
 
     async fn get_invite(&self, id: &str) -> Result<Invite, Error> {
-        self.call(
-            Method::GET,
-            "get invite",
-            &["auth", "invites", id],
-            &[],
-            NOTHING,
-        )
-        .await?
-        .read()
-        .await
+        self.session.get_invite(id).await
     }
 
     async fn delete_invite(&self, id: &str) -> Result<(), Error> {
         let path = ["organizations", &self.organization_id, "invites", id];
-        self.call(Method::DELETE, "delete invite", &path, &[], NOTHING)
-            .await
-            .map(drop)
+        let request = self.session.request(Method::DELETE, &path)?;
+        self.session.send("delete invite", request).await?.done()
     }
 
     async fn list_users(
@@ -411,72 +315,84 @@ impl Astro for Client {
         offset: usize,
         limit: usize,
     ) -> Result<UserPage, Error> {
-        let mut query = vec![
-            ("offset", offset.to_string()),
-            ("limit", limit.to_string()),
-            ("sorts", "createdAt:asc".to_owned()),
-        ];
-        if listing == Listing::WithInvites {
-            query.push(("hasInvites", "true".to_owned()));
-        }
         let path = ["organizations", &self.organization_id, "users"];
-        let answer = self
-            .call(Method::GET, "list users", &path, &query, NOTHING)
-            .await?;
-        answer.parse::<wire::UserPage>().map(UserPage::from)
+        let mut request = self.session.request(Method::GET, &path)?.query(&[
+            ("offset", offset.to_string().as_str()),
+            ("limit", limit.to_string().as_str()),
+            ("sorts", "createdAt:asc"),
+        ]);
+        if listing == Listing::WithInvites {
+            request = request.query(&[("hasInvites", "true")]);
+        }
+        self.session
+            .send("list users", request)
+            .await?
+            .read::<wire::UserPage, _>()
     }
 
     fn server_time(&self) -> Option<Timestamp> {
-        let (date, at) = (*self.clock.lock())?;
-        Some(date + at.elapsed())
+        let (date, at) = (*self.session.clock.lock())?;
+        date.checked_add(at.elapsed()).ok()
     }
 }
 
-fn unknown(
-    message: impl Into<String>,
-    status: Option<StatusCode>,
-    request_id: Option<String>,
-) -> Error {
-    Error::Unknown {
-        message: message.into(),
-        status: status.map(|status| status.as_u16()),
-        request_id,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(base: &str) -> Result<Endpoint, UrlError> {
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        Endpoint::new(base)
     }
-}
 
-/// What went wrong on the way, without the URL: it may hold an address or an ID.
-fn transport(error: &reqwest::Error, host: &str) -> String {
-    if error.is_timeout() {
-        return format!("{host} did not answer in time");
-    }
-    if error.is_connect() {
-        return format!("cannot connect to {host}");
-    }
-    "the connection was cut before the answer was complete".to_owned()
-}
-
-/// A text of the API that may be shown: no control characters, and not endless.
-fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(300).collect()
-}
-
-fn http_date(value: &HeaderValue) -> Option<Timestamp> {
-    let zoned = jiff::fmt::rfc2822::parse(value.to_str().ok()?).ok()?;
-    Some(zoned.timestamp())
-}
-
-/// `Retry-After`, in seconds or as a date, at most an hour.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?;
-    let wait = match value.to_str().ok()?.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let now = headers
-                .get(DATE)
-                .and_then(http_date)
-                .unwrap_or_else(Timestamp::now);
-            Duration::try_from(http_date(value)?.duration_since(now)).unwrap_or_default()
+    #[test]
+    fn a_token_travels_in_clear_to_this_machine_only() {
+        for good in [
+            DEFAULT_URL,
+            "http://127.0.0.1:1/v1",
+            "http://[::1]",
+            "http://localhost:8080/",
+        ] {
+            endpoint(good).unwrap();
         }
-    };
-    Some(wait.min(Duration::from_hours(1)))
+        for bad in [
+            "http://astro.example",
+            "http://127.0.0.1.example",
+            "ftp://localhost",
+        ] {
+            assert!(matches!(endpoint(bad), Err(UrlError::Clear(_))), "{bad}");
+        }
+        for bad in ["", "api.astronomer.io", "mailto:a@b", "https://"] {
+            assert!(matches!(endpoint(bad), Err(UrlError::Syntax(_))), "{bad}");
+        }
+        for bad in [
+            "https://me:secret@astro.example",
+            "https://astro.example/?a=b",
+            "https://astro.example/#a",
+        ] {
+            let error = endpoint(bad).unwrap_err();
+            assert!(!error.to_string().contains("secret"));
+            assert!(matches!(error, UrlError::Superfluous), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_stays_one_segment() {
+        let endpoint = endpoint("https://astro.example/v1/").unwrap();
+        for (id, path) in [
+            ("cm1", "/v1/a/cm1"),
+            ("../users", "/v1/a/..%2Fusers"),
+            ("%2e%2e", "/v1/a/%252e%252e"),
+            ("a\\..\\b", "/v1/a/a%5C..%5Cb"),
+            ("a?b#c", "/v1/a/a%3Fb%23c"),
+        ] {
+            assert_eq!(endpoint.url(&["a", id]).unwrap().path(), path);
+        }
+        for id in ["", ".", "..", ".\t.", "a\n"] {
+            let error = endpoint.url(&["a", id]).unwrap_err();
+            assert!(!error.says_bad_request(), "Astro said nothing");
+        }
+    }
 }

@@ -196,6 +196,15 @@ impl Error {
         }
     }
 
+    /// Astro's name for the request, for a support case.
+    #[must_use]
+    pub fn request_id(&self) -> Option<&str> {
+        match self {
+            Self::Refused(refusal) => refusal.request_id.as_deref(),
+            Self::Unknown { request_id, .. } => request_id.as_deref(),
+        }
+    }
+
     /// Whether Astro itself calls the request bad: one of the answers for an ended invite.
     #[must_use]
     pub fn says_bad_request(&self) -> bool {

@@ -27,20 +27,23 @@ pub struct ErrorBody {
     pub request_id: Option<String>,
     #[serde(deserialize_with = "or_none")]
     pub status_code: Option<u16>,
-    pub field_errors: Vec<FieldError>,
+    #[serde(deserialize_with = "or_none")]
+    pub field_errors: Option<Vec<FieldError>>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invite {
+    #[serde(default)]
     invite_id: String,
     #[serde(default)]
     organization_id: String,
     #[serde(default, deserialize_with = "or_none")]
     expires_at: Option<Timestamp>,
-    #[serde(default)]
+    // A subject without an ID counts as absent: two of them would seem to be the same one.
+    #[serde(default, deserialize_with = "or_none")]
     invitee: Option<Subject>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     inviter: Option<Subject>,
 }
 
@@ -50,11 +53,11 @@ struct Subject {
     id: String,
     #[serde(default, deserialize_with = "or_none")]
     subject_type: Option<SubjectKind>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     full_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     api_token_name: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_none")]
     username: Option<String>,
 }
 
@@ -68,10 +71,12 @@ pub struct UserPage {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct User {
-    id: String,
-    username: String,
     #[serde(default)]
-    status: String,
+    id: String,
+    #[serde(default)]
+    username: String,
+    #[serde(default, deserialize_with = "or_none")]
+    status: Option<String>,
     #[serde(default, deserialize_with = "or_none")]
     org_role: Option<Role>,
     #[serde(default)]
@@ -96,58 +101,148 @@ fn or_none<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     })
 }
 
-impl From<Invite> for super::Invite {
-    fn from(wire: Invite) -> Self {
-        Self {
+// The errors of these conversions end the sentence "the body ...".
+
+impl TryFrom<Invite> for super::Invite {
+    type Error = &'static str;
+
+    fn try_from(wire: Invite) -> Result<Self, Self::Error> {
+        if wire.invite_id.is_empty() {
+            return Err("has an invite without an ID");
+        }
+        let subject = |subject: Option<Subject>| {
+            subject
+                .filter(|subject| !subject.id.is_empty())
+                .map(super::Subject::from)
+        };
+        Ok(Self {
             id: wire.invite_id,
             organization_id: wire.organization_id,
             expires_at: wire.expires_at,
-            invitee: wire.invitee.map(super::Subject::from),
-            inviter: wire.inviter.map(super::Subject::from),
-        }
+            invitee: subject(wire.invitee),
+            inviter: subject(wire.inviter),
+        })
     }
 }
 
 impl From<Subject> for super::Subject {
     fn from(wire: Subject) -> Self {
+        let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         Self {
             id: wire.id,
             kind: wire.subject_type,
-            name: wire.full_name.or(wire.api_token_name),
-            username: wire.username,
+            name: filled(wire.full_name).or(filled(wire.api_token_name)),
+            username: filled(wire.username),
         }
     }
 }
 
-impl From<UserPage> for super::UserPage {
-    fn from(wire: UserPage) -> Self {
-        Self {
-            users: wire.users.into_iter().map(super::User::from).collect(),
+impl TryFrom<UserPage> for super::UserPage {
+    type Error = &'static str;
+
+    fn try_from(wire: UserPage) -> Result<Self, Self::Error> {
+        let users = wire.users.into_iter().map(super::User::try_from);
+        Ok(Self {
+            users: users.collect::<Result<_, _>>()?,
             total: wire.total_count,
-        }
+        })
     }
 }
 
-impl From<User> for super::User {
-    fn from(wire: User) -> Self {
-        Self {
+impl TryFrom<User> for super::User {
+    type Error = &'static str;
+
+    fn try_from(wire: User) -> Result<Self, Self::Error> {
+        if wire.id.is_empty() {
+            return Err("has a user without an ID");
+        }
+        if wire.username.is_empty() {
+            return Err("has a user without an e-mail");
+        }
+        let invites = wire.invites.unwrap_or_default().into_iter();
+        Ok(Self {
             id: wire.id,
             username: wire.username,
-            status: match wire.status.as_str() {
-                "ACTIVE" => UserStatus::Active,
-                "INACTIVE" => UserStatus::Inactive,
-                "PENDING" => UserStatus::Pending,
-                "BANNED" => UserStatus::Banned,
+            status: match wire.status.as_deref() {
+                Some("ACTIVE") => UserStatus::Active,
+                Some("INACTIVE") => UserStatus::Inactive,
+                Some("PENDING") => UserStatus::Pending,
+                Some("BANNED") => UserStatus::Banned,
                 _ => UserStatus::Unknown,
             },
             role: wire.org_role,
             idp_managed: wire.org_user_relation_is_idp_managed.unwrap_or_default(),
-            invites: wire
-                .invites
-                .unwrap_or_default()
-                .into_iter()
-                .map(super::Invite::from)
-                .collect(),
+            invites: invites
+                .map(super::Invite::try_from)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::astro;
+
+    fn invite(json: &str) -> Result<astro::Invite, &'static str> {
+        serde_json::from_str::<Invite>(json).unwrap().try_into()
+    }
+
+    fn page(users: &str) -> Result<astro::UserPage, &'static str> {
+        let json = format!(r#"{{"users":{users},"totalCount":1}}"#);
+        serde_json::from_str::<UserPage>(&json).unwrap().try_into()
+    }
+
+    #[test]
+    fn an_invite_is_read_whatever_else_it_holds() {
+        let full = invite(
+            r#"{"inviteId":"i1","organizationId":"o1","expiresAt":"2026-12-01T00:00:00Z",
+            "ticketId":"secret-ticket","oAuthInviteId":"secret-oauth","new":[1],
+            "invitee":{"id":"u1","username":"ann@astro.example","fullName":""},
+            "inviter":{"id":"t1","subjectType":"SERVICEKEY","apiTokenName":"ci"}}"#,
+        )
+        .unwrap();
+        assert!(!format!("{full:?}").contains("secret"));
+        assert_eq!(full.expires_at, "2026-12-01T00:00:00Z".parse().ok());
+        let inviter = full.inviter.unwrap();
+        assert_eq!(inviter.kind, Some(SubjectKind::ServiceKey));
+        assert_eq!(inviter.name.as_deref(), Some("ci"));
+        assert_eq!(full.invitee.unwrap().name, None);
+
+        let offset = invite(r#"{"inviteId":"i1","expiresAt":"2026-12-01T01:00:00.5+01:00"}"#);
+        let at = "2026-12-01T00:00:00.5Z".parse().ok();
+        assert_eq!(offset.unwrap().expires_at, at);
+    }
+
+    #[test]
+    fn what_is_odd_counts_as_absent() {
+        let odd = invite(
+            r#"{"inviteId":"i1","expiresAt":"next week","invitee":{"username":"ann@astro.example"},
+            "inviter":{"id":"x","subjectType":"ROBOT"}}"#,
+        )
+        .unwrap();
+        assert_eq!((odd.expires_at, odd.invitee), (None, None));
+        assert_eq!(odd.inviter.unwrap().kind, None);
+        let user = r#"[{"id":"u","username":"ann@astro.example","status":"NEW","orgRole":"KING"}]"#;
+        let user = page(user).unwrap().users.remove(0);
+        assert_eq!((user.status, user.role), (UserStatus::Unknown, None));
+    }
+
+    #[test]
+    fn nothing_is_skipped_that_has_no_name() {
+        assert_eq!(invite("{}"), Err("has an invite without an ID"));
+        for (users, error) in [
+            (r#"[{"id":"u1"}]"#, "has a user without an e-mail"),
+            (
+                r#"[{"username":"ann@astro.example"}]"#,
+                "has a user without an ID",
+            ),
+            (
+                r#"[{"id":"u1","username":"ann@astro.example","invites":[{}]}]"#,
+                "has an invite without an ID",
+            ),
+        ] {
+            assert_eq!(page(users).unwrap_err(), error);
         }
     }
 }

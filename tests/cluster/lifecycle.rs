@@ -1,0 +1,150 @@
+//! An applied OrgInvite becomes an invitation, and takes it back when it goes.
+
+use support::fake_astro::{Answer, Fault, Operation, Times};
+
+use crate::world::{World, condition, invite_id, uid};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn created_the_person_is_invited_once_and_the_status_is_complete() {
+    let world = World::start().await;
+    let created = world.apply("jane", "Jane+astro@Example.com").await;
+    assert_eq!(created.status.as_ref().unwrap().observed_generation, -1, "a new object reads as in progress");
+
+    let object = world.state("jane", "Invited").await;
+    let status = object.status.clone().unwrap();
+    let invite = &world.astro.live_invites("jane+astro@example.com")[0];
+    assert_eq!(status.invite_id.as_deref(), Some(invite.id.as_str()));
+    assert_eq!(status.email.as_deref(), Some("Jane+astro@Example.com"), "sent as the user wrote it");
+    assert_eq!(status.organization_id.as_deref(), Some(world.astro.organization_id()));
+    assert_eq!(status.observed_generation, object.metadata.generation.unwrap());
+    assert!(status.invited_at.is_some() && status.expires_at.is_some() && status.role.is_some());
+    assert!(status.inviter.is_some());
+    assert_eq!(condition(&object, "Ready").unwrap().status, "True");
+    assert_eq!(condition(&object, "Accepted").unwrap().status, "False");
+    assert!(condition(&object, "Stalled").is_none() && condition(&object, "Reconciling").is_none());
+    assert_eq!(world.astro.emails_to("jane+astro@example.com"), 1);
+    assert_eq!(world.writes(Some("jane")), 2, "the attempt and the status");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_the_invitation_is_gone_and_then_the_object() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&object)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 1);
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.writes(Some("jane")), 3, "two to invite and one to let go");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_waits_while_astro_fails_and_ends_when_it_recovers() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    world.astro.fault(Operation::DeleteInvite, Fault::before(Answer::Status(500)), Times::UntilCleared);
+    world.delete("jane").await;
+    let waiting = world.state("jane", "RevokeFailed").await;
+    assert!(condition(&waiting, "Ready").unwrap().message.contains("500"));
+    assert!(!world.astro.live_invites("jane@example.com").is_empty());
+    world.astro.clear_faults();
+    world.deleted("jane", &uid(&object)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_edit_replaces_the_pending_invitation_with_one_new_email() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let before = invite_id(&world.state("jane", "Invited").await);
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    let after = world.state("jane", "Invited").await;
+    assert_ne!(invite_id(&after), before);
+    let live = world.astro.live_invites("jane@example.com");
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].id, invite_id(&after));
+    assert_eq!(live[0].role, "ORGANIZATION_BILLING_ADMIN");
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+    assert_eq!(world.writes(Some("jane")), 4, "two for each e-mail");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_edited_there_and_back_ends_as_the_spec_says() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    for role in ["ORGANIZATION_BILLING_ADMIN", "ORGANIZATION_OBSERVE_MEMBER", "ORGANIZATION_MEMBER"] {
+        world.edit_role("jane", role).await;
+    }
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites("jane@example.com");
+    assert_eq!((live.len(), live[0].role.as_str()), (1, "ORGANIZATION_MEMBER"));
+    assert_eq!(live[0].id, invite_id(&object));
+    assert!(world.astro.emails_to("jane@example.com") <= 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_invitation_of_somebody_else_is_adopted_without_an_email() {
+    let world = World::start().await;
+    let existing = world.astro.invite_on_web_page("jane@example.com", "ORGANIZATION_MEMBER").unwrap();
+    // The directory has to have seen it: what is younger than the last pass nobody can know.
+    world.seen("jane@example.com").await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    assert_eq!(invite_id(&object), existing);
+    assert_eq!(world.astro.emails_to("jane@example.com"), 0);
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_invitation_with_another_role_is_replaced() {
+    let world = World::start().await;
+    world.astro.invite_on_web_page("jane@example.com", "ORGANIZATION_BILLING_ADMIN").unwrap();
+    world.seen("jane@example.com").await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let live = world.astro.live_invites("jane@example.com");
+    assert_eq!((live.len(), live[0].role.as_str()), (1, "ORGANIZATION_MEMBER"));
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_gets_no_email() {
+    let world = World::start().await;
+    world.astro.add_member("jane@example.com", "ORGANIZATION_MEMBER").unwrap();
+    world.seen("jane@example.com").await;
+    world.apply("jane", "JANE@example.com").await;
+    let object = world.state("jane", "AlreadyMember").await;
+    assert_eq!(condition(&object, "Accepted").unwrap().status, "True");
+    assert!(object.status.as_ref().unwrap().user_id.is_some());
+    world.delete("jane").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+    assert_eq!(world.astro.count(Operation::RemoveMember), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn acceptance_is_told_and_deletion_afterwards_touches_nobody() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let id = invite_id(&world.state("jane", "Invited").await);
+    world.astro.accept(&id).unwrap();
+    let object = world.state("jane", "Accepted").await;
+    assert_eq!(condition(&object, "Accepted").unwrap().status, "True");
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&object)).await;
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_that_disappeared_is_told_and_not_sent_again() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let id = invite_id(&world.state("jane", "Invited").await);
+    world.astro.reject(&id).unwrap();
+    let object = world.state("jane", "InvitationWithdrawn").await;
+    assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}

@@ -1,0 +1,82 @@
+//! A namespace gives only the roles that the Organization allows it.
+
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use orginvite_operator::resources::{OrgInvite, Organization};
+use serde_json::json;
+use support::fake_astro::Operation;
+
+use crate::world::{World, condition};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_by_allow_nothing_is_sent_until_it_allows() {
+    let world = World::start().await;
+    let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
+    world.invites().create(&PostParams::default(), &owner).await.unwrap();
+    let object = world.state("boss", "NotPermitted").await;
+    assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
+    assert!(object.metadata.finalizers.is_none(), "nothing to take back, nothing to hold");
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+
+    let allow = json!({"spec": {"allow": [{"namespaces": [world.namespace], "roles": ["ORGANIZATION_OWNER"]}]}});
+    Api::<Organization>::all(world.client.clone())
+        .patch(&world.organization, &PatchParams::default(), &Patch::Merge(allow))
+        .await
+        .unwrap();
+    world.state("boss", "Invited").await;
+    assert_eq!(world.astro.emails_to("boss@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_label_decides_and_is_watched() {
+    let mut world = World::prepare(json!({
+        "allow": [{"namespaceSelector": {"matchLabels": {"may-invite": "yes"}}, "roles": ["ORGANIZATION_MEMBER"], "emailDomains": ["example.com"]}],
+    }))
+    .await;
+    world.start_operator();
+    let team = format!("{}-team", world.namespace);
+    world.create_namespace(&team, json!({})).await;
+    let api: Api<OrgInvite> = Api::namespaced(world.client.clone(), &team);
+    let object = world.manifest_in(&team, "jane", "jane@example.com", "ORGANIZATION_MEMBER");
+    api.create(&PostParams::default(), &object).await.unwrap();
+    let other = world.manifest_in(&team, "eve", "eve@evil.example", "ORGANIZATION_MEMBER");
+    api.create(&PostParams::default(), &other).await.unwrap();
+    world.state_in(&team, "jane", "NotPermitted").await;
+
+    let label = json!({"metadata": {"labels": {"may-invite": "yes"}}});
+    Api::<k8s_openapi::api::core::v1::Namespace>::all(world.client.clone())
+        .patch(&team, &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    world.state_in(&team, "jane", "Invited").await;
+    world.state_in(&team, "eve", "NotPermitted").await;
+    assert_eq!(world.astro.emails_to("eve@evil.example"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edit_to_a_role_that_is_not_allowed_leaves_the_invitation_alone() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.edit_role("jane", "ORGANIZATION_OWNER").await;
+    world.state("jane", "NotPermitted").await;
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    world.edit_role("jane", "ORGANIZATION_MEMBER").await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pending_invitation_with_a_role_that_is_not_allowed_is_not_touched() {
+    let world = World::start().await;
+    let owner = world.astro.invite_on_web_page("boss@example.com", "ORGANIZATION_OWNER").unwrap();
+    world.seen("boss@example.com").await;
+    world.apply("boss", "boss@example.com").await;
+    let object = world.state("boss", "NotPermitted").await;
+    world.delete("boss").await;
+    assert!(object.metadata.finalizers.is_none());
+    assert_eq!(world.astro.live_invites("boss@example.com")[0].id, owner);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+}

@@ -1,0 +1,51 @@
+//! The token is the Organization's affair, and is picked up when it changes.
+
+use serde_json::json;
+use support::fake_astro::Operation;
+
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_is_told_and_a_mended_one_picked_up_without_a_restart() {
+    let mut world = World::prepare(json!({})).await;
+    world.put_token("wrong").await;
+    world.start_operator();
+    world.organization_is("TokenRejected").await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "AstroUnavailable").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+    world.put_token(&world.astro.token()).await;
+    world.organization_is("Connected").await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_expires_is_told_and_replaced() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.astro.replace_token("another-token");
+    world.organization_is("TokenRejected").await;
+    world.put_token("another-token").await;
+    world.organization_is("Connected").await;
+    world.apply("joe", "joe@example.com").await;
+    world.state("joe", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_an_organization_the_object_says_so_and_goes_on_when_it_comes() {
+    let mut world = World::prepare(json!({})).await;
+    let missing = format!("{}-missing", world.organization);
+    let there = std::mem::replace(&mut world.organization, missing);
+    world.start_operator();
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "OrganizationNotFound").await;
+    let api: kube::Api<orginvite_operator::resources::Organization> = kube::Api::all(world.client.clone());
+    let mut organization = api.get(&there).await.unwrap();
+    api.delete(&there, &kube::api::DeleteParams::default()).await.unwrap();
+    organization.metadata = kube::core::ObjectMeta { name: Some(world.organization.clone()), ..Default::default() };
+    api.create(&kube::api::PostParams::default(), &organization).await.unwrap();
+    world.state("jane", "Invited").await;
+}

@@ -1,0 +1,290 @@
+//! One test's world.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, Client, ResourceExt};
+use orginvite_operator::resources::{OrgInvite, Organization, crds};
+use serde_json::{Value, json};
+use support::control_plane::ControlPlane;
+use support::fake_astro::{FakeAstro, SECRET_PREFIX};
+use support::operator::Operator;
+
+/// How long anything may take before a test fails.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+
+/// One test's namespace, Organization, fake of Astro and operator.
+pub struct World {
+    pub client: Client,
+    pub namespace: String,
+    pub organization: String,
+    pub astro: FakeAstro,
+    pub operator: Option<Operator>,
+    user: String,
+    log: PathBuf,
+    plane: &'static ControlPlane,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    /// A world whose operator runs and has read the organization.
+    pub async fn start() -> Self {
+        let mut world = Self::prepare(json!({})).await;
+        world.start_operator();
+        world.organization_is("Connected").await;
+        world
+    }
+
+    /// A world without a running operator; `spec` overrides fields of the Organization's spec.
+    pub async fn prepare(spec: Value) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let plane = ControlPlane::shared().await.unwrap();
+        let client = plane.client().await.unwrap();
+        install_definitions(&client).await;
+        let name = format!("t{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = tempfile::tempdir().unwrap();
+        let world = Self {
+            astro: FakeAstro::start().await.unwrap(),
+            namespace: name.clone(),
+            organization: name.clone(),
+            operator: None,
+            user: format!("operator-{name}"),
+            log: dir.path().join("operator.log"),
+            _dir: dir,
+            plane,
+            client,
+        };
+        world.create_namespace(&world.namespace, json!({})).await;
+        world.put_token(&world.astro.token()).await;
+        let mut whole = json!({
+            "organizationId": world.astro.organization_id(),
+            "tokenSecretRef": {"name": "astro-token"},
+            "syncInterval": "1s",
+            "allow": [{
+                "namespaces": [name],
+                "roles": ["ORGANIZATION_MEMBER", "ORGANIZATION_BILLING_ADMIN", "ORGANIZATION_OBSERVE_MEMBER"],
+            }],
+        });
+        for (key, value) in spec.as_object().unwrap() {
+            whole[key] = value.clone();
+        }
+        let organization: Organization = serde_json::from_value(json!({
+            "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "Organization",
+            "metadata": {"name": world.organization}, "spec": whole,
+        }))
+        .unwrap();
+        Api::all(world.client.clone()).create(&PostParams::default(), &organization).await.unwrap();
+        world
+    }
+
+    /// Starts the operator, or another one after it was killed.
+    pub fn start_operator(&mut self) {
+        self.start_operator_with(&[]);
+    }
+
+    pub fn start_operator_with(&mut self, more: &[&str]) {
+        let kubeconfig = self.plane.kubeconfig_for(&self.user, Some("system:masters")).unwrap();
+        let mut args: Vec<String> = [
+            "--astro-url", &self.astro.url(),
+            "--namespace", &self.namespace,
+            "--organizations", &self.organization,
+            "--settle", "1500ms",
+            "--listing-delay", "200ms",
+            "--email-spacing", "0s",
+            "--posts-per-second", "1000",
+            "--deletes-per-second", "1000",
+            "--gets-per-second", "1000",
+            "--log-format", "json",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        args.extend(more.iter().map(ToString::to_string));
+        let binary = Path::new(env!("CARGO_BIN_EXE_orginvite-operator"));
+        self.operator = Some(Operator::start(binary, &kubeconfig, &self.log, &args).unwrap());
+    }
+
+    /// Kills the operator with SIGKILL.
+    pub fn kill_operator(&mut self) {
+        self.operator.take().unwrap().kill();
+    }
+
+    pub async fn create_namespace(&self, name: &str, labels: Value) {
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name, "labels": labels}})).unwrap();
+        Api::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+    }
+
+    pub async fn put_token(&self, token: &str) {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "astro-token"}, "stringData": {"token": token}});
+        Api::<Secret>::namespaced(self.client.clone(), &self.namespace)
+            .patch("astro-token", &PatchParams::apply("test").force(), &Patch::Apply(secret))
+            .await
+            .unwrap();
+    }
+
+    pub fn invites(&self) -> Api<OrgInvite> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub fn manifest(&self, name: &str, email: &str, role: &str) -> OrgInvite {
+        self.manifest_in(&self.namespace, name, email, role)
+    }
+
+    pub fn manifest_in(&self, namespace: &str, name: &str, email: &str, role: &str) -> OrgInvite {
+        serde_json::from_value(json!({
+            "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"email": email, "role": role, "organizationRef": {"name": self.organization}},
+        }))
+        .unwrap()
+    }
+
+    /// Creates an OrgInvite for a member.
+    pub async fn apply(&self, name: &str, email: &str) -> OrgInvite {
+        let object = self.manifest(name, email, "ORGANIZATION_MEMBER");
+        self.invites().create(&PostParams::default(), &object).await.unwrap()
+    }
+
+    pub async fn edit_role(&self, name: &str, role: &str) {
+        let patch = Patch::Merge(json!({"spec": {"role": role}}));
+        self.invites().patch(name, &PatchParams::default(), &patch).await.unwrap();
+    }
+
+    pub async fn delete(&self, name: &str) {
+        self.invites().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    pub async fn deleted(&self, name: &str, uid: &str) {
+        let gone = await_condition(self.invites(), name, conditions::is_deleted(uid));
+        self.in_time(&format!("{name} is gone"), gone).await.unwrap();
+    }
+
+    /// The object once its Ready condition has that reason, for its present generation.
+    pub async fn state(&self, name: &str, reason: &str) -> OrgInvite {
+        self.state_in(&self.namespace, name, reason).await
+    }
+
+    pub async fn state_in(&self, namespace: &str, name: &str, reason: &str) -> OrgInvite {
+        let wanted = reason.to_owned();
+        let reached = move |object: Option<&OrgInvite>| {
+            object.is_some_and(|object| {
+                let generation = object.metadata.generation;
+                condition(object, "Ready").is_some_and(|ready| ready.reason == wanted)
+                    && (condition(object, "Stalled").is_some() || condition(object, "Reconciling").is_some()
+                        || object.status.as_ref().map(|status| status.observed_generation) == generation)
+            })
+        };
+        let api: Api<OrgInvite> = Api::namespaced(self.client.clone(), namespace);
+        let wait = await_condition(api.clone(), name, reached);
+        match tokio::time::timeout(DEADLINE, wait).await {
+            Ok(object) => object.unwrap().unwrap(),
+            Err(_) => panic!("{name} is not {reason}: {:#?}\n{}", api.get(name).await.map(|object| object.status), self.tail()),
+        }
+    }
+
+    pub async fn organization_is(&self, reason: &str) {
+        let wanted = reason.to_owned();
+        let reached = move |object: Option<&Organization>| {
+            object.and_then(|object| object.status.as_ref()).is_some_and(|status| {
+                status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.reason == wanted)
+            })
+        };
+        let api: Api<Organization> = Api::all(self.client.clone());
+        let wait = await_condition(api, &self.organization, reached);
+        self.in_time(&format!("the Organization is {reason}"), wait).await.unwrap();
+    }
+
+    /// Waits until a pass that began after now is complete: what is in Astro now was seen.
+    pub async fn seen(&self, address: &str) {
+        let lists = self.astro.count(support::fake_astro::Operation::ListUsers);
+        // The pass under way, and a whole one, of two lists each; and the settle time of the term.
+        self.until(&format!("{address} is seen"), || {
+            self.astro.count(support::fake_astro::Operation::ListUsers) >= lists + 8
+        })
+        .await;
+    }
+
+    /// Waits until `done`.
+    pub async fn until(&self, what: &str, done: impl Fn() -> bool) {
+        self.in_time(what, async {
+            while !done() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+
+    pub async fn in_time<T>(&self, what: &str, wait: impl Future<Output = T>) -> T {
+        match tokio::time::timeout(DEADLINE, wait).await {
+            Ok(value) => value,
+            Err(_) => panic!("not within {DEADLINE:?}: {what}\n{}", self.tail()),
+        }
+    }
+
+    /// The operator's writes to OrgInvites in this world's namespace, optionally of one object.
+    pub fn writes(&self, name: Option<&str>) -> usize {
+        self.plane
+            .writes(self.namespace.as_str(), &self.user)
+            .unwrap()
+            .iter()
+            .filter(|entry| entry.resource == "orginvites")
+            .filter(|entry| name.is_none_or(|name| entry.name.as_deref() == Some(name)))
+            .count()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    fn tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // What must hold in every test, whatever else it is about.
+        if std::thread::panicking() {
+            return;
+        }
+        self.astro.assert_contract_kept().unwrap();
+        assert!(!self.log().contains(SECRET_PREFIX), "a token, ticket or link in the log");
+        assert!(!self.log().contains("panicked"), "the operator panicked");
+    }
+}
+
+pub fn condition<'a>(object: &'a OrgInvite, kind: &str) -> Option<&'a Condition> {
+    object.status.as_ref()?.conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+pub fn invite_id(object: &OrgInvite) -> String {
+    object.status.as_ref().unwrap().invite_id.clone().unwrap()
+}
+
+pub fn uid(object: &OrgInvite) -> String {
+    object.uid().unwrap()
+}
+
+/// Installs the definitions once for this control plane.
+async fn install_definitions(client: &Client) {
+    static DONE: tokio::sync::Mutex<bool> = tokio::sync::Mutex::const_new(false);
+    let mut done = DONE.lock().await;
+    if *done {
+        return;
+    }
+    let api: Api<CustomResourceDefinition> = Api::all(client.clone());
+    for crd in crds() {
+        let name = crd.name_any();
+        api.patch(&name, &PatchParams::apply("test"), &Patch::Apply(&crd)).await.unwrap();
+        let wait = await_condition(api.clone(), &name, conditions::is_crd_established());
+        tokio::time::timeout(DEADLINE, wait).await.expect("definitions are established").unwrap();
+    }
+    *done = true;
+}

@@ -1,0 +1,486 @@
+//! A request's way through the fake, and how answers look.
+
+use std::time::Instant;
+
+use axum::{
+    body::{Body, Bytes, to_bytes},
+    extract::{ConnectInfo, State},
+    http::{HeaderValue, StatusCode, header, request::Parts},
+    response::Response,
+};
+use jiff::fmt::rfc2822::DateTimePrinter;
+use serde_json::{Value, json};
+
+use super::{
+    Control, World,
+    behaviour::{Api, Behaviour, EmailCase, ExpiresAt, InvitesShown, ListUsers, Shown},
+    connection::Connection,
+    faults::{Answer, HoldPoint, Struck},
+    journal::{Call, Mail, Operation, Outcome, Violation},
+    request::{self, Malformed, Request},
+    state::{Invite, Moment, Refused, Row, UserStatus, canonical, get_invite, inviter, new_id},
+};
+
+/// More than any documented body.
+const MAX_BODY: usize = 1 << 20;
+
+/// What goes back to the client.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Json(u16, Value),
+    Html(u16),
+    Empty(u16),
+    Garbage,
+    Limited(Option<u64>),
+    Cut,
+}
+
+/// Answers one request.
+pub(super) async fn serve(
+    State(control): State<Control>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    request: axum::extract::Request,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let reply = match to_bytes(body, MAX_BODY).await {
+        // In a task of its own: the server drops this future when the client goes away, and what a request has begun
+        // must happen nevertheless.
+        Ok(body) => tokio::spawn(work(control.clone(), parts, body)).await.unwrap_or(Reply::Cut),
+        Err(_) => Reply::Cut,
+    };
+    if matches!(reply, Reply::Cut) {
+        connection.cut();
+    }
+    let mut response = render(reply);
+    if let Some(now) = control.0.world.lock().moved_clock()
+        && let Ok(date) = DateTimePrinter::new().timestamp_to_rfc9110_string(&now)
+        && let Ok(date) = HeaderValue::from_str(&date)
+    {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
+}
+
+async fn work(control: Control, parts: Parts, body: Bytes) -> Reply {
+    let arrival = control.0.world.lock().arrive(&parts, &body);
+    let sequence = arrival.sequence;
+    let reply = follow(&control, arrival).await;
+    let outcome = match &reply {
+        Reply::Json(status, _) | Reply::Html(status) | Reply::Empty(status) => {
+            Outcome::Status(*status)
+        }
+        Reply::Garbage => Outcome::Status(200),
+        Reply::Limited(_) => Outcome::Status(429),
+        Reply::Cut => Outcome::Cut,
+    };
+    control.0.world.lock().note(sequence, |call| call.outcome = outcome);
+    reply
+}
+
+/// A request that was logged.
+struct Arrival {
+    sequence: u64,
+    operation: Operation,
+    struck: Struck,
+    /// The request with the id of its token as a service key, or why it goes no further.
+    request: Result<(Request, String), Reply>,
+}
+
+async fn follow(control: &Control, arrival: Arrival) -> Reply {
+    let Arrival { sequence, operation, struck, request } = arrival;
+    tokio::time::sleep(struck.delay_before).await;
+    if let Some(answer) = struck.answer_at(HoldPoint::BeforeEffect) {
+        return faulty(answer);
+    }
+    let (request, key_id) = match request {
+        Ok(admitted) => admitted,
+        Err(reply) => return reply,
+    };
+    gate(control, sequence, operation, HoldPoint::BeforeEffect).await;
+    let (reply, hooks) = {
+        let mut world = control.0.world.lock();
+        let reply = world.perform(sequence, request, &key_id);
+        (reply, if operation == Operation::ListUsers { world.due_hooks() } else { Vec::new() })
+    };
+    for hook in hooks {
+        hook(control);
+    }
+    gate(control, sequence, operation, HoldPoint::AfterEffect).await;
+    tokio::time::sleep(struck.delay_after).await;
+    struck.answer_at(HoldPoint::AfterEffect).map_or(reply, faulty)
+}
+
+async fn gate(control: &Control, sequence: u64, operation: Operation, point: HoldPoint) {
+    let held = control.0.world.lock().take_gate(sequence, operation, point);
+    if let Some((held, call)) = held {
+        held.wait(call).await;
+    }
+}
+
+fn faulty(answer: &Answer) -> Reply {
+    match answer {
+        Answer::Status(status) => error(*status, "A fault was asked for"),
+        Answer::Html(status) => Reply::Html(*status),
+        Answer::Empty(status) => Reply::Empty(*status),
+        Answer::Garbage => Reply::Garbage,
+        Answer::TooManyRequests(retry_after) => Reply::Limited(*retry_after),
+        Answer::Cut => Reply::Cut,
+    }
+}
+
+/// The documented body of an error.
+fn error(status: u16, message: &str) -> Reply {
+    Reply::Json(
+        status,
+        json!({"message": message, "requestId": new_id(), "statusCode": status}),
+    )
+}
+
+fn malformed(problem: &Malformed) -> Reply {
+    let reply = error(problem.status, &format!("Invalid request: {}", problem.problem));
+    match (reply, problem.field) {
+        (Reply::Json(status, mut body), Some(field)) => {
+            body["fieldErrors"] =
+                json!([{"code": "invalid", "field": field, "message": problem.problem}]);
+            Reply::Json(status, body)
+        }
+        (reply, _) => reply,
+    }
+}
+
+fn render(reply: Reply) -> Response {
+    const HTML: &str = "<!DOCTYPE html><html><body><h1>Not from the API</h1></body></html>";
+    let (status, content_type, retry_after, body) = match reply {
+        Reply::Json(status, body) => (status, "application/json", None, body.to_string()),
+        Reply::Html(status) => (status, "text/html; charset=utf-8", None, HTML.to_owned()),
+        Reply::Empty(status) => (status, "", None, String::new()),
+        Reply::Garbage => (200, "application/json", None, "{\"inviteId\": \u{fffd}".to_owned()),
+        Reply::Limited(retry_after) => {
+            let body = json!({"message": "Too many requests", "requestId": new_id(), "statusCode": 429});
+            (429, "application/json", retry_after, body.to_string())
+        }
+        // Never sent: the connection is cut by now.
+        Reply::Cut => (500, "", None, String::new()),
+    };
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    if !content_type.is_empty() {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    }
+    if let Some(seconds) = retry_after {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if let Ok(id) = HeaderValue::from_str(&new_id()) {
+        headers.insert("x-request-id", id);
+    }
+    response
+}
+
+impl World {
+    /// Takes a request in: logs it, takes the faults that strike it, and checks everything that does not depend on
+    /// what it is about.
+    fn arrive(&mut self, parts: &Parts, body: &[u8]) -> Arrival {
+        let (operation, request) = request::read(&parts.method, &parts.uri, &parts.headers, body);
+        let sequence = self.calls.len() as u64 + 1;
+        let now = Instant::now();
+        let (email, invite_id) = request.as_ref().map_or((None, None), |request| self.about(request));
+        self.calls.push(Call {
+            sequence,
+            at: now,
+            wall: self.now(),
+            operation,
+            method: parts.method.to_string(),
+            path: parts.uri.path().to_owned(),
+            query: parts.uri.query().unwrap_or_default().to_owned(),
+            email,
+            invite_id,
+            outcome: Outcome::Open,
+        });
+        let token = request::bearer(&parts.headers);
+        if token.is_none() {
+            self.violate(sequence, "no bearer token");
+        }
+        let request = request.map_err(|problem| {
+            self.violate(sequence, &problem.problem);
+            malformed(&problem)
+        });
+        let struck = self.faults.strike(operation);
+        let admitted = self.admit(sequence, token, parts.method.as_str(), now, request.as_ref().ok());
+        let request = admitted.and_then(|key_id| Ok((request?, key_id)));
+        Arrival { sequence, operation, struck, request }
+    }
+
+    fn admit(
+        &mut self,
+        sequence: u64,
+        token: Option<&str>,
+        method: &str,
+        now: Instant,
+        request: Option<&Request>,
+    ) -> Result<String, Reply> {
+        match self.behaviour.api {
+            Api::Served => {}
+            Api::NotFound => return Err(Reply::Html(404)),
+            Api::Gone => return Err(error(410, "This version of the API is no longer served")),
+        }
+        if let (Some(limits), Some(token)) = (self.limits, token)
+            && !self.buckets.take(limits, token, method, now)
+        {
+            return Err(Reply::Limited(limits.retry_after));
+        }
+        let found = self.tokens.iter().find(|t| Some(t.value.as_str()) == token && !t.revoked);
+        let Some(token) = found else {
+            return Err(error(401, "Invalid token"));
+        };
+        match request {
+            Some(Request::AnswerInvite { invite, .. }) => {
+                let invite = self.invite(invite).ok_or_else(|| error(404, "Invite not found"))?;
+                if token.person.as_ref() != Some(&invite.address) {
+                    return Err(error(403, "The invite is not for the holder of the token"));
+                }
+            }
+            Some(Request::GetInvite { invite }) => {
+                // The path names no organization, so an invite of another one is not found instead of forbidden.
+                let is_visible = self.invite(invite).is_some_and(|invite| {
+                    token.organizations.contains(&invite.organization_id)
+                        || token.person.as_ref() == Some(&invite.address)
+                });
+                if !is_visible {
+                    return Err(error(404, "Invite not found"));
+                }
+            }
+            Some(request) => {
+                let Some(organization) = organization_of(request) else { return Ok(token.key_id.clone()) };
+                if !self.organizations.contains_key(organization) {
+                    self.violate(sequence, "unknown organization");
+                    return Err(error(404, "Organization not found"));
+                }
+                if !token.organizations.iter().any(|id| id == organization) {
+                    return Err(error(403, "Not allowed in this organization"));
+                }
+            }
+            None => {}
+        }
+        Ok(token.key_id.clone())
+    }
+
+    /// The address and the invite that a request is about.
+    fn about(&self, request: &Request) -> (Option<String>, Option<String>) {
+        match request {
+            Request::CreateInvite { email, .. } => (Some(canonical(email)), None),
+            Request::GetInvite { invite }
+            | Request::DeleteInvite { invite, .. }
+            | Request::AnswerInvite { invite, .. } => self.invite(invite).map_or_else(
+                || (None, Some(invite.clone())),
+                // Not the id from the path, which may be a ticket's.
+                |invite| (Some(invite.address.clone()), Some(invite.id.clone())),
+            ),
+            Request::GetUser { organization, user }
+            | Request::ChangeRole { organization, user, .. }
+            | Request::RemoveMember { organization, user } => {
+                let user = self.organizations.get(organization).and_then(|o| o.user(user));
+                (user.map(|user| user.address.clone()), None)
+            }
+            Request::ListUsers { .. } => (None, None),
+        }
+    }
+
+    fn violate(&mut self, sequence: u64, problem: &str) {
+        let request = self
+            .calls
+            .last()
+            .map(|call| format!("{} {}", call.method, call.path))
+            .unwrap_or_default();
+        self.violations.push(Violation { sequence, request, problem: problem.to_owned() });
+    }
+
+    /// Does what the request asks for.
+    fn perform(&mut self, sequence: u64, request: Request, key_id: &str) -> Reply {
+        let moment = Moment { wall: self.now(), monotonic: Instant::now() };
+        self.try_perform(sequence, request, key_id, moment)
+            .unwrap_or_else(|Refused(status, message)| error(status, message))
+    }
+
+    fn try_perform(
+        &mut self,
+        sequence: u64,
+        request: Request,
+        key_id: &str,
+        moment: Moment,
+    ) -> Result<Reply, Refused> {
+        const NO_ORGANIZATION: Refused = Refused(404, "Organization not found");
+        const NO_INVITE: Refused = Refused(404, "Invite not found");
+        let now = moment.wall;
+        match request {
+            Request::CreateInvite { organization, email, role } => {
+                let lifetime = self.invite_lifetime;
+                let organization =
+                    self.organizations.get_mut(&organization).ok_or(NO_ORGANIZATION)?;
+                let by = inviter(self.behaviour.inviter, &organization.owner, key_id);
+                let (invite, is_new) = organization
+                    .create_invite(&email, &role, by, lifetime, now, &self.behaviour)?;
+                if is_new {
+                    self.mails.push(mail(&invite, sequence));
+                }
+                self.note(sequence, |call| call.invite_id = Some(invite.id.clone()));
+                Ok(Reply::Json(200, invite_json(&invite, &self.behaviour)))
+            }
+            Request::GetInvite { invite } => {
+                let invite = get_invite(self.invite(&invite), now, &self.behaviour)?;
+                Ok(Reply::Json(200, invite_json(invite, &self.behaviour)))
+            }
+            Request::DeleteInvite { organization, invite } => {
+                self.organizations
+                    .get_mut(&organization)
+                    .ok_or(NO_ORGANIZATION)?
+                    .delete_invite(&invite, now, &self.behaviour)?;
+                Ok(Reply::Empty(204))
+            }
+            Request::AnswerInvite { invite, accept } => {
+                let invite = self
+                    .organizations
+                    .values_mut()
+                    .find(|organization| organization.invite(&invite).is_some())
+                    .ok_or(NO_INVITE)?
+                    .answer_invite(&invite, accept, now)?;
+                Ok(Reply::Json(200, invite_json(&invite, &self.behaviour)))
+            }
+            Request::ListUsers { organization, query } => {
+                if self.behaviour.list_users == ListUsers::Forbidden {
+                    return Err(Refused(403, "The token may not list users"));
+                }
+                let organization = self.organizations.get(&organization).ok_or(NO_ORGANIZATION)?;
+                let rows = organization.list(&query, moment, &self.behaviour);
+                let page = rows.iter().skip(query.offset).take(query.limit);
+                let has_invites = query.has_invites == Some(true);
+                let users: Vec<Value> =
+                    page.map(|row| listed_user_json(row, has_invites, &self.behaviour)).collect();
+                Ok(Reply::Json(
+                    200,
+                    json!({
+                        "users": users,
+                        "offset": query.offset,
+                        "limit": query.limit,
+                        "totalCount": rows.len(),
+                    }),
+                ))
+            }
+            Request::GetUser { organization, user } => {
+                let organization = self.organizations.get(&organization).ok_or(NO_ORGANIZATION)?;
+                let row = organization
+                    .row(&user, moment, &self.behaviour)
+                    .ok_or(Refused(404, "User not found"))?;
+                Ok(Reply::Json(200, user_json(&row, &self.behaviour)))
+            }
+            Request::ChangeRole { organization, user, role } => {
+                self.organizations
+                    .get_mut(&organization)
+                    .ok_or(NO_ORGANIZATION)?
+                    .change_role(&user, &role, moment, &self.behaviour)?;
+                Ok(Reply::Json(200, json!({"role": role})))
+            }
+            Request::RemoveMember { organization, user } => {
+                self.organizations
+                    .get_mut(&organization)
+                    .ok_or(NO_ORGANIZATION)?
+                    .remove_member(&user, now)?;
+                Ok(Reply::Empty(204))
+            }
+        }
+    }
+}
+
+pub(super) fn mail(invite: &Invite, call: u64) -> Mail {
+    Mail {
+        organization_id: invite.organization_id.clone(),
+        address: invite.address.clone(),
+        invite_id: invite.id.clone(),
+        role: invite.role.clone(),
+        at: invite.created_at,
+        call,
+    }
+}
+
+fn organization_of(request: &Request) -> Option<&str> {
+    match request {
+        Request::CreateInvite { organization, .. }
+        | Request::DeleteInvite { organization, .. }
+        | Request::ListUsers { organization, .. }
+        | Request::GetUser { organization, .. }
+        | Request::ChangeRole { organization, .. }
+        | Request::RemoveMember { organization, .. } => Some(organization),
+        Request::GetInvite { .. } | Request::AnswerInvite { .. } => None,
+    }
+}
+
+/// The model `Invite`: without a role, and with the address only as the invitee's `username`.
+fn invite_json(invite: &Invite, behaviour: &Behaviour) -> Value {
+    let by = &invite.inviter;
+    let inviter = if by.is_service_key {
+        json!({"id": by.id, "subjectType": "SERVICEKEY", "apiTokenName": by.name})
+    } else {
+        json!({"id": by.id, "subjectType": "USER", "username": by.name, "fullName": "owner"})
+    };
+    json!({
+        "inviteId": invite.id,
+        "organizationId": invite.organization_id,
+        "organizationName": "Fake",
+        "organizationShortName": "fake",
+        "userId": invite.user_id,
+        "invitee": {
+            "id": invite.user_id,
+            "subjectType": "USER",
+            "username": shown_email(&invite.email, behaviour),
+        },
+        "inviter": inviter,
+        "expiresAt": match behaviour.expires_at {
+            ExpiresAt::Rfc3339 => invite.expires_at.to_string(),
+            ExpiresAt::WholeSeconds => invite.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+        },
+        "ticketId": invite.ticket_id,
+        "oAuthInviteId": invite.oauth_invite_id,
+    })
+}
+
+fn user_json(row: &Row, behaviour: &Behaviour) -> Value {
+    let user = &row.user;
+    json!({
+        "id": user.id,
+        "username": shown_email(&user.username, behaviour),
+        "fullName": user.full_name,
+        "avatarUrl": "",
+        "status": user.status,
+        "createdAt": user.created_at.to_string(),
+        "updatedAt": user.updated_at.to_string(),
+    })
+}
+
+/// The model `User` with the fields that it has only in a list.
+fn listed_user_json(row: &Row, has_invites: bool, behaviour: &Behaviour) -> Value {
+    let mut user = user_json(row, behaviour);
+    user["orgUserRelationIsIdpManaged"] = json!(row.user.idp_managed);
+    let shown =
+        if has_invites { behaviour.pending_role_with_invites } else { behaviour.pending_role };
+    if row.user.status != UserStatus::Pending || shown == Shown::Yes {
+        user["orgRole"] = json!(row.role);
+    }
+    let shows_invites = match behaviour.invites_shown {
+        InvitesShown::Always => true,
+        InvitesShown::WithHasInvites => has_invites,
+        InvitesShown::Never => false,
+    };
+    if shows_invites {
+        user["invites"] =
+            row.invites.iter().map(|invite| invite_json(invite, behaviour)).collect();
+    }
+    user
+}
+
+fn shown_email(email: &str, behaviour: &Behaviour) -> String {
+    match behaviour.email_case {
+        EmailCase::Kept => email.to_owned(),
+        EmailCase::Lowered => email.to_lowercase(),
+    }
+}
