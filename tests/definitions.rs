@@ -10,13 +10,19 @@ use orginvite_operator::resources::crds;
 fn the_definitions_in_crds_are_those_of_the_types() {
     for crd in crds() {
         let name = crd.metadata.name.clone().unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds").join(format!("{name}.yaml"));
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("crds")
+            .join(format!("{name}.yaml"));
         let text = serde_yaml_ng::to_string(&crd).unwrap();
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&path, &text).unwrap();
         }
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(kept == text, "{} is stale: run `make generate`", path.display());
+        assert!(
+            kept == text,
+            "{} is stale: run `make generate`",
+            path.display()
+        );
     }
 }
 
@@ -34,7 +40,14 @@ fn every_field_has_a_description() {
     }
     let mut missing = Vec::new();
     for crd in crds() {
-        let schema = serde_json::to_value(&crd.spec.versions[0].schema.as_ref().unwrap().open_api_v3_schema).unwrap();
+        let schema = serde_json::to_value(
+            &crd.spec.versions[0]
+                .schema
+                .as_ref()
+                .unwrap()
+                .open_api_v3_schema,
+        )
+        .unwrap();
         walk(&crd.spec.names.kind, &schema, &mut missing);
     }
     assert_eq!(missing, Vec::<String>::new());

@@ -93,6 +93,8 @@ pub enum News {
     Health,
 }
 
+type Waiting = BTreeMap<Instant, HashSet<Address>>;
+
 /// The people of one organization.
 pub struct Directory {
     astro: Arc<dyn Astro>,
@@ -100,8 +102,10 @@ pub struct Directory {
     listing_delay: Duration,
     interval: RwLock<Duration>,
     state: RwLock<State>,
-    /// Who waits for a pass that begins at that moment or later.
-    wanted: Mutex<BTreeMap<Instant, HashSet<Address>>>,
+    /// Who waits for a pass that begins at that moment or later: passes are begun for them.
+    wanted: Mutex<Waiting>,
+    /// Who has time until a pass that begins at that moment or later comes by itself.
+    expected: Mutex<Waiting>,
     wake: Notify,
 }
 
@@ -129,6 +133,7 @@ impl Directory {
                 health: Health::Starting,
             }),
             wanted: Mutex::default(),
+            expected: Mutex::default(),
             wake: Notify::new(),
         }
     }
@@ -159,6 +164,16 @@ impl Directory {
     pub fn want(&self, from: Instant, address: Address) {
         self.wanted.lock().entry(from).or_default().insert(address);
         self.wake.notify_one();
+    }
+
+    /// Asks for news of `address` after the first complete pass that begins at `from` or later,
+    /// whenever that is: what a pass never showed changes unseen.
+    pub fn expect(&self, from: Instant, address: Address) {
+        self.expected
+            .lock()
+            .entry(from)
+            .or_default()
+            .insert(address);
     }
 
     /// Begins a pass as soon as may be: the token may have stopped working.
@@ -206,12 +221,14 @@ impl Directory {
     fn publish(&self, snapshot: Snapshot, tell: &impl Fn(News)) {
         let begun = snapshot.begun;
         let mut addresses: HashSet<Address> = HashSet::new();
-        {
-            let mut wanted = self.wanted.lock();
-            let later = wanted.split_off(&(begun + Duration::from_nanos(1)));
-            for waiting in std::mem::replace(&mut *wanted, later).into_values() {
-                addresses.extend(waiting);
-            }
+        for waiting in [&self.wanted, &self.expected] {
+            let mut waiting = waiting.lock();
+            let later = waiting.split_off(&(begun + Duration::from_nanos(1)));
+            addresses.extend(
+                std::mem::replace(&mut *waiting, later)
+                    .into_values()
+                    .flatten(),
+            );
         }
         let snapshot = Arc::new(snapshot);
         let (before, healthy_before) = {

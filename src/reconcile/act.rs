@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use rand::RngExt as _;
@@ -212,8 +211,8 @@ impl Turn<'_> {
             organization_id: Some(self.connection.organization_id.clone()),
             email: Some(attempt.email.clone()),
             role: Some(attempt.role),
-            invited_at: Some(Time(self.now())),
-            expires_at: invite.expires_at.map(Time),
+            invited_at: Some(report::time(self.now())),
+            expires_at: invite.expires_at.map(report::time),
             user_id: None,
             inviter: inviter(invite),
             ..record.clone()
@@ -341,8 +340,8 @@ impl Turn<'_> {
             organization_id: Some(self.connection.organization_id.clone()),
             email: Some(self.object.spec.email.clone()),
             role: Some(role),
-            invited_at: sent_at.or(Some(Time(self.now()))),
-            expires_at: found.expires_at.map(Time),
+            invited_at: sent_at.or(Some(report::time(self.now()))),
+            expires_at: found.expires_at.map(report::time),
             user_id: None,
             inviter: found.inviter,
             observed_generation: record.observed_generation,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -236,6 +235,11 @@ impl Turn<'_> {
             namespace: &namespace,
         });
         tracing::debug!(?plan, ?observed, "planned");
+        if observed.sight == Sight::NotYet {
+            self.connection
+                .directory
+                .expect(self.counts_from(), self.address.clone());
+        }
         let record = freshened(record, &observed);
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());
         self.act(plan, record, attempt, inherited, begun).await
@@ -457,7 +461,7 @@ fn freshened(mut record: OrgInviteStatus, observed: &Observation) -> OrgInviteSt
             .find(|found| record.invite_id.as_ref() == Some(&found.id))
     {
         if let Some(expires_at) = found.expires_at {
-            record.expires_at = Some(Time(expires_at));
+            record.expires_at = Some(report::time(expires_at));
         }
         if found.inviter.is_some() {
             record.inviter.clone_from(&found.inviter);

@@ -1,10 +1,18 @@
 //! From a plan's state to the status that says so.
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::plan::{Saying, State};
 use crate::resources::OrgInviteStatus;
 use crate::resources::conditions::{self, Claim};
+
+/// A time as a status holds it: whole seconds, like every time of the Kubernetes API, so that what is
+/// read back is what was written.
+#[must_use]
+pub fn time(time: Timestamp) -> Time {
+    Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
+}
 
 /// The status that says `state`, starting from what is recorded.
 #[must_use]

@@ -38,9 +38,10 @@ pub fn merge(
                 reason: claim.reason.to_owned(),
                 message: claim.message.clone(),
                 observed_generation: Some(generation),
-                last_transition_time: before.map_or(Time(now), |condition| {
-                    condition.last_transition_time.clone()
-                }),
+                last_transition_time: before.map_or_else(
+                    || Time(now),
+                    |condition| condition.last_transition_time.clone(),
+                ),
             }
         })
         .collect()

@@ -123,7 +123,7 @@ pub struct AllowRule {
     /// The domains that may be invited: `example.com` is that domain alone, `*.example.com` every
     /// domain below it. Without the field, every domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    #[schemars(length(max = 32), inner(length(min = 1, max = 255)))]
     #[x_kube(
         validation = Rule::new("size(self) > 0").message("emailDomains needs at least one domain; leave the field out to allow every domain"),
         validation = Rule::new(r"self.all(domain, domain.matches(r'^(\*\.)?([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}\p{M}-]{2,63}$'))").message("each of emailDomains must be a domain such as example.com, or *.example.com for the domains below it")

@@ -8,7 +8,11 @@ use serde_json::{Value, json};
 use crate::world::World;
 
 fn api(world: &World, kind: &str) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("iam.astronomer.io", "v1alpha1", kind));
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "iam.astronomer.io",
+        "v1alpha1",
+        kind,
+    ));
     match kind {
         "OrgInvite" => Api::namespaced_with(world.client.clone(), &world.namespace, &resource),
         _ => Api::all_with(world.client.clone(), &resource),
@@ -21,8 +25,14 @@ async fn create(world: &World, kind: &str, spec: &Value) -> Result<DynamicObject
         "metadata": {"generateName": format!("{}-", world.namespace)}, "spec": spec,
     }))
     .unwrap();
-    let params = PostParams { dry_run: true, ..PostParams::default() };
-    api(world, kind).create(&params, &object).await.map_err(|error| error.to_string())
+    let params = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    api(world, kind)
+        .create(&params, &object)
+        .await
+        .map_err(|error| error.to_string())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,17 +59,37 @@ async fn bad_invites_are_refused_with_a_message() {
         ("jane\u{a0}@example.com", syntax),
         (long.as_str(), "254"),
     ] {
-        let refused = create(&world, "OrgInvite", &json!({"email": email, "role": "ORGANIZATION_MEMBER"})).await;
-        assert!(refused.as_ref().is_err_and(|error| error.contains(message)), "{email:?}: {refused:?}");
+        let refused = create(
+            &world,
+            "OrgInvite",
+            &json!({"email": email, "role": "ORGANIZATION_MEMBER"}),
+        )
+        .await;
+        assert!(
+            refused.as_ref().is_err_and(|error| error.contains(message)),
+            "{email:?}: {refused:?}"
+        );
     }
     for (spec, message) in [
         (json!({"email": "jane@example.com"}), "spec.role: Required"),
-        (json!({"email": "jane@example.com", "role": "OWNER"}), "supported values"),
-        (json!({"role": "ORGANIZATION_MEMBER"}), "spec.email: Required"),
-        (json!({"email": "jane@example.com", "role": "ORGANIZATION_MEMBER", "organizationRef": {"name": ""}}), "organizationRef.name"),
+        (
+            json!({"email": "jane@example.com", "role": "OWNER"}),
+            "supported values",
+        ),
+        (
+            json!({"role": "ORGANIZATION_MEMBER"}),
+            "spec.email: Required",
+        ),
+        (
+            json!({"email": "jane@example.com", "role": "ORGANIZATION_MEMBER", "organizationRef": {"name": ""}}),
+            "organizationRef.name",
+        ),
     ] {
         let refused = create(&world, "OrgInvite", &spec).await;
-        assert!(refused.as_ref().is_err_and(|error| error.contains(message)), "{spec}: {refused:?}");
+        assert!(
+            refused.as_ref().is_err_and(|error| error.contains(message)),
+            "{spec}: {refused:?}"
+        );
     }
     for email in [
         "jane@example.com",
@@ -69,7 +99,12 @@ async fn bad_invites_are_refused_with_a_message() {
         "jane@例え.テスト",
         "jane@xn--bcher-kva.example",
     ] {
-        let accepted = create(&world, "OrgInvite", &json!({"email": email, "role": "ORGANIZATION_MEMBER"})).await;
+        let accepted = create(
+            &world,
+            "OrgInvite",
+            &json!({"email": email, "role": "ORGANIZATION_MEMBER"}),
+        )
+        .await;
         let accepted = accepted.unwrap_or_else(|error| panic!("{email}: {error}"));
         assert_eq!(accepted.data["spec"]["organizationRef"]["name"], "default");
         assert_eq!(accepted.data["status"]["observedGeneration"], -1);
@@ -88,26 +123,85 @@ async fn bad_organizations_are_refused_with_a_message() {
     assert_eq!(accepted.data["spec"]["syncInterval"], "5m");
     assert_eq!(accepted.data["spec"]["tokenSecretRef"]["key"], "token");
     for (field, value, message) in [
-        ("organizationId", json!("../users"), "organizationId must be the ID"),
+        (
+            "organizationId",
+            json!("../users"),
+            "organizationId must be the ID",
+        ),
         ("allow", json!([]), "allow needs at least one rule"),
-        ("allow", json!([{"roles": ["ORGANIZATION_MEMBER"]}]), "a rule names its namespaces"),
-        ("allow", json!([{"namespaceSelector": {}, "namespaces": ["a"], "roles": ["ORGANIZATION_MEMBER"]}]), "a rule names its namespaces"),
-        ("allow", json!([{"namespaces": [], "roles": ["ORGANIZATION_MEMBER"]}]), "namespaces needs at least one"),
-        ("allow", json!([{"namespaceSelector": {}, "roles": []}]), "roles needs at least one"),
-        ("allow", json!([{"namespaceSelector": {}, "roles": ["ADMIN"]}]), "supported values"),
-        ("allow", json!([{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"], "emailDomains": []}]), "emailDomains needs at least one"),
-        ("allow", json!([{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"], "emailDomains": ["@example.com"]}]), "each of emailDomains must be a domain"),
-        ("allow", json!([{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"], "emailDomains": ["*"]}]), "each of emailDomains must be a domain"),
-        ("syncInterval", json!("5"), "syncInterval must be a duration"),
-        ("syncInterval", json!("100ms"), "syncInterval must be a duration"),
-        ("syncInterval", json!("25h"), "syncInterval must be a duration"),
-        ("syncInterval", json!("-5m"), "syncInterval must be a duration"),
-        ("tokenSecretRef", json!({"key": "token"}), "tokenSecretRef.name: Required"),
+        (
+            "allow",
+            json!([{"roles": ["ORGANIZATION_MEMBER"]}]),
+            "a rule names its namespaces",
+        ),
+        (
+            "allow",
+            json!([{"namespaceSelector": {}, "namespaces": ["a"], "roles": ["ORGANIZATION_MEMBER"]}]),
+            "a rule names its namespaces",
+        ),
+        (
+            "allow",
+            json!([{"namespaces": [], "roles": ["ORGANIZATION_MEMBER"]}]),
+            "namespaces needs at least one",
+        ),
+        (
+            "allow",
+            json!([{"namespaceSelector": {}, "roles": []}]),
+            "roles needs at least one",
+        ),
+        (
+            "allow",
+            json!([{"namespaceSelector": {}, "roles": ["ADMIN"]}]),
+            "supported values",
+        ),
+        (
+            "allow",
+            json!([{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"], "emailDomains": []}]),
+            "emailDomains needs at least one",
+        ),
+        (
+            "allow",
+            json!([{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"], "emailDomains": ["@example.com"]}]),
+            "each of emailDomains must be a domain",
+        ),
+        (
+            "allow",
+            json!([{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"], "emailDomains": ["*"]}]),
+            "each of emailDomains must be a domain",
+        ),
+        (
+            "syncInterval",
+            json!("5"),
+            "syncInterval must be a duration",
+        ),
+        (
+            "syncInterval",
+            json!("100ms"),
+            "syncInterval must be a duration",
+        ),
+        (
+            "syncInterval",
+            json!("25h"),
+            "syncInterval must be a duration",
+        ),
+        (
+            "syncInterval",
+            json!("-5m"),
+            "syncInterval must be a duration",
+        ),
+        (
+            "tokenSecretRef",
+            json!({"key": "token"}),
+            "tokenSecretRef.name: Required",
+        ),
     ] {
         let mut spec = good.clone();
         spec[field] = value.clone();
         let refused = create(&world, "Organization", &spec).await;
-        assert!(refused.as_ref().is_err_and(|error| error.contains(message)), "{field}: {value}: {refused:?}");
+        assert!(
+            refused.as_ref().is_err_and(|error| error.contains(message)),
+            "{field}: {value}: {refused:?}"
+        );
     }
 }
 
@@ -116,13 +210,33 @@ async fn what_cannot_change_is_refused_with_what_to_do_instead() {
     let world = World::prepare(json!({})).await;
     world.apply("jane", "jane@example.com").await;
     for (kind, name, patch, message) in [
-        ("OrgInvite", "jane", json!({"spec": {"email": "joe@example.com"}}), "Create another OrgInvite for it and delete this one"),
-        ("OrgInvite", "jane", json!({"spec": {"organizationRef": {"name": "other"}}}), "organizationRef cannot be changed"),
-        ("Organization", world.organization.as_str(), json!({"spec": {"organizationId": "other"}}), "organizationId cannot be changed"),
+        (
+            "OrgInvite",
+            "jane",
+            json!({"spec": {"email": "joe@example.com"}}),
+            "Create another OrgInvite for it and delete this one",
+        ),
+        (
+            "OrgInvite",
+            "jane",
+            json!({"spec": {"organizationRef": {"name": "other"}}}),
+            "organizationRef cannot be changed",
+        ),
+        (
+            "Organization",
+            world.organization.as_str(),
+            json!({"spec": {"organizationId": "other"}}),
+            "organizationId cannot be changed",
+        ),
     ] {
-        let refused = api(&world, kind).patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        let refused = api(&world, kind)
+            .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
         let refused = refused.map_err(|error| error.to_string());
-        assert!(refused.as_ref().is_err_and(|error| error.contains(message)), "{patch}: {refused:?}");
+        assert!(
+            refused.as_ref().is_err_and(|error| error.contains(message)),
+            "{patch}: {refused:?}"
+        );
     }
 }
 
@@ -131,6 +245,10 @@ async fn objects_can_be_selected_by_address() {
     let world = World::prepare(json!({})).await;
     world.apply("jane", "jane@example.com").await;
     world.apply("joe", "joe@example.com").await;
-    let selected = world.invites().list(&kube::api::ListParams::default().fields("spec.email=joe@example.com")).await.unwrap();
+    let selected = world
+        .invites()
+        .list(&kube::api::ListParams::default().fields("spec.email=joe@example.com"))
+        .await
+        .unwrap();
     assert_eq!(selected.items.len(), 1);
 }

@@ -9,7 +9,12 @@ async fn of_two_objects_for_an_address_one_invites_and_the_other_says_why_not() 
     world.state("first", "Invited").await;
     let second = world.apply("second", "JANE@Example.com").await;
     let refused = world.state("second", "Conflict").await;
-    assert!(condition(&refused, "Ready").unwrap().message.contains("OrgInvite first"));
+    assert!(
+        condition(&refused, "Ready")
+            .unwrap()
+            .message
+            .contains("OrgInvite first")
+    );
     world.delete("second").await;
     world.deleted("second", &uid(&second)).await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);

@@ -10,7 +10,9 @@ use crate::world::{World, invite_id, uid};
 /// After a fault on the first POST, there is one e-mail, and the status has the invite that exists.
 async fn one_email_despite(fault: Fault) {
     let world = World::start().await;
-    world.astro.fault(Operation::CreateInvite, fault, Times::Next(1));
+    world
+        .astro
+        .fault(Operation::CreateInvite, fault, Times::Next(1));
     world.apply("jane", "jane@example.com").await;
     let object = world.state("jane", "Invited").await;
     let live = world.astro.live_invites("jane@example.com");
@@ -57,10 +59,17 @@ async fn when_the_post_times_out_before_its_effect() {
     let mut world = World::prepare(json!({})).await;
     world.start_operator_with(&["--settle", "5s"]);
     world.organization_is("Connected").await;
-    world.astro.fault(Operation::CreateInvite, Fault::Delay(HoldPoint::BeforeEffect, TOO_LONG), Times::Next(1));
+    world.astro.fault(
+        Operation::CreateInvite,
+        Fault::Delay(HoldPoint::BeforeEffect, TOO_LONG),
+        Times::Next(1),
+    );
     world.apply("jane", "jane@example.com").await;
     let object = world.state("jane", "Invited").await;
-    assert_eq!(world.astro.live_invites("jane@example.com")[0].id, invite_id(&object));
+    assert_eq!(
+        world.astro.live_invites("jane@example.com")[0].id,
+        invite_id(&object)
+    );
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
 }
 
@@ -72,11 +81,19 @@ async fn when_the_post_times_out_after_its_effect() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_astro_refuses_it_is_told_and_not_tried_again() {
     let world = World::start().await;
-    world.astro.fault(Operation::CreateInvite, Fault::before(Answer::Status(400)), Times::UntilCleared);
+    world.astro.fault(
+        Operation::CreateInvite,
+        Fault::before(Answer::Status(400)),
+        Times::UntilCleared,
+    );
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Refused").await;
     let lists = world.astro.count(Operation::ListUsers);
-    world.until("three passes", || world.astro.count(Operation::ListUsers) >= lists + 6).await;
+    world
+        .until("three passes", || {
+            world.astro.count(Operation::ListUsers) >= lists + 6
+        })
+        .await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 1);
     assert_eq!(world.astro.emails_to("jane@example.com"), 0);
     world.astro.clear_faults();
@@ -88,9 +105,14 @@ async fn when_astro_refuses_it_is_told_and_not_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_operator_is_killed_right_after_the_post_took_effect() {
     let mut world = World::start().await;
-    let mut gate = world.astro.hold(Operation::CreateInvite, HoldPoint::AfterEffect);
+    let mut gate = world
+        .astro
+        .hold(Operation::CreateInvite, HoldPoint::AfterEffect);
     world.apply("jane", "jane@example.com").await;
-    world.in_time("the POST took effect", gate.arrived()).await.unwrap();
+    world
+        .in_time("the POST took effect", gate.arrived())
+        .await
+        .unwrap();
     world.kill_operator();
     gate.release();
     let sent = world.astro.live_invites("jane@example.com")[0].id.clone();
@@ -106,9 +128,14 @@ async fn when_the_operator_is_killed_right_after_a_replacement_took_effect() {
     let mut world = World::start().await;
     world.apply("jane", "jane@example.com").await;
     let before = invite_id(&world.state("jane", "Invited").await);
-    let mut gate = world.astro.hold(Operation::CreateInvite, HoldPoint::AfterEffect);
+    let mut gate = world
+        .astro
+        .hold(Operation::CreateInvite, HoldPoint::AfterEffect);
     world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world.in_time("the POST took effect", gate.arrived()).await.unwrap();
+    world
+        .in_time("the POST took effect", gate.arrived())
+        .await
+        .unwrap();
     world.kill_operator();
     gate.release();
     world.start_operator();
@@ -125,15 +152,23 @@ async fn when_the_operator_is_killed_between_a_replacements_delete_and_post() {
     let mut world = World::start().await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
-    let mut gate = world.astro.hold(Operation::DeleteInvite, HoldPoint::AfterEffect);
+    let mut gate = world
+        .astro
+        .hold(Operation::DeleteInvite, HoldPoint::AfterEffect);
     world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world.in_time("the DELETE took effect", gate.arrived()).await.unwrap();
+    world
+        .in_time("the DELETE took effect", gate.arrived())
+        .await
+        .unwrap();
     world.kill_operator();
     gate.release();
     world.start_operator();
     let object = world.state("jane", "Invited").await;
     let live = world.astro.live_invites("jane@example.com");
-    assert_eq!((live.len(), live[0].role.as_str()), (1, "ORGANIZATION_BILLING_ADMIN"));
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_BILLING_ADMIN")
+    );
     assert_eq!(live[0].id, invite_id(&object));
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
 }
@@ -143,25 +178,47 @@ async fn when_the_person_accepts_while_a_replacement_is_under_way() {
     let world = World::start().await;
     world.apply("jane", "jane@example.com").await;
     let id = invite_id(&world.state("jane", "Invited").await);
-    let mut gate = world.astro.hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
+    let mut gate = world
+        .astro
+        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
     world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world.in_time("the DELETE is on its way", gate.arrived()).await.unwrap();
+    world
+        .in_time("the DELETE is on its way", gate.arrived())
+        .await
+        .unwrap();
     world.astro.accept(&id).unwrap();
     gate.release();
     world.state("jane", "RoleDiffers").await;
-    assert_eq!(world.astro.emails_to("jane@example.com"), 1, "no e-mail to a member");
+    assert_eq!(
+        world.astro.emails_to("jane@example.com"),
+        1,
+        "no e-mail to a member"
+    );
     assert_eq!(world.astro.count(Operation::CreateInvite), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_object_is_removed_by_force_what_was_sent_is_revoked() {
     let world = World::start().await;
-    let mut gate = world.astro.hold(Operation::CreateInvite, HoldPoint::AfterEffect);
+    let mut gate = world
+        .astro
+        .hold(Operation::CreateInvite, HoldPoint::AfterEffect);
     world.apply("jane", "jane@example.com").await;
-    world.in_time("the POST took effect", gate.arrived()).await.unwrap();
+    world
+        .in_time("the POST took effect", gate.arrived())
+        .await
+        .unwrap();
     world.delete("jane").await;
     let force = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    world.invites().patch("jane", &kube::api::PatchParams::default(), &force).await.unwrap();
+    world
+        .invites()
+        .patch("jane", &kube::api::PatchParams::default(), &force)
+        .await
+        .unwrap();
     gate.release();
-    world.until("revoked", || world.astro.live_invites("jane@example.com").is_empty()).await;
+    world
+        .until("revoked", || {
+            world.astro.live_invites("jane@example.com").is_empty()
+        })
+        .await;
 }

@@ -8,15 +8,29 @@ use crate::world::{World, condition, invite_id, uid};
 async fn created_the_person_is_invited_once_and_the_status_is_complete() {
     let world = World::start().await;
     let created = world.apply("jane", "Jane+astro@Example.com").await;
-    assert_eq!(created.status.as_ref().unwrap().observed_generation, -1, "a new object reads as in progress");
+    assert_eq!(
+        created.status.as_ref().unwrap().observed_generation,
+        -1,
+        "a new object reads as in progress"
+    );
 
     let object = world.state("jane", "Invited").await;
     let status = object.status.clone().unwrap();
     let invite = &world.astro.live_invites("jane+astro@example.com")[0];
     assert_eq!(status.invite_id.as_deref(), Some(invite.id.as_str()));
-    assert_eq!(status.email.as_deref(), Some("Jane+astro@Example.com"), "sent as the user wrote it");
-    assert_eq!(status.organization_id.as_deref(), Some(world.astro.organization_id()));
-    assert_eq!(status.observed_generation, object.metadata.generation.unwrap());
+    assert_eq!(
+        status.email.as_deref(),
+        Some("Jane+astro@Example.com"),
+        "sent as the user wrote it"
+    );
+    assert_eq!(
+        status.organization_id.as_deref(),
+        Some(world.astro.organization_id())
+    );
+    assert_eq!(
+        status.observed_generation,
+        object.metadata.generation.unwrap()
+    );
     assert!(status.invited_at.is_some() && status.expires_at.is_some() && status.role.is_some());
     assert!(status.inviter.is_some());
     assert_eq!(condition(&object, "Ready").unwrap().status, "True");
@@ -36,7 +50,11 @@ async fn deleted_the_invitation_is_gone_and_then_the_object() {
     assert!(world.astro.live_invites("jane@example.com").is_empty());
     assert_eq!(world.astro.count(Operation::DeleteInvite), 1);
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
-    assert_eq!(world.writes(Some("jane")), 3, "two to invite and one to let go");
+    assert_eq!(
+        world.writes(Some("jane")),
+        3,
+        "two to invite and one to let go"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,10 +62,19 @@ async fn deletion_waits_while_astro_fails_and_ends_when_it_recovers() {
     let world = World::start().await;
     world.apply("jane", "jane@example.com").await;
     let object = world.state("jane", "Invited").await;
-    world.astro.fault(Operation::DeleteInvite, Fault::before(Answer::Status(500)), Times::UntilCleared);
+    world.astro.fault(
+        Operation::DeleteInvite,
+        Fault::before(Answer::Status(500)),
+        Times::UntilCleared,
+    );
     world.delete("jane").await;
     let waiting = world.state("jane", "RevokeFailed").await;
-    assert!(condition(&waiting, "Ready").unwrap().message.contains("500"));
+    assert!(
+        condition(&waiting, "Ready")
+            .unwrap()
+            .message
+            .contains("500")
+    );
     assert!(!world.astro.live_invites("jane@example.com").is_empty());
     world.astro.clear_faults();
     world.deleted("jane", &uid(&object)).await;
@@ -75,12 +102,19 @@ async fn a_role_edited_there_and_back_ends_as_the_spec_says() {
     let world = World::start().await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
-    for role in ["ORGANIZATION_BILLING_ADMIN", "ORGANIZATION_OBSERVE_MEMBER", "ORGANIZATION_MEMBER"] {
+    for role in [
+        "ORGANIZATION_BILLING_ADMIN",
+        "ORGANIZATION_OBSERVE_MEMBER",
+        "ORGANIZATION_MEMBER",
+    ] {
         world.edit_role("jane", role).await;
     }
     let object = world.state("jane", "Invited").await;
     let live = world.astro.live_invites("jane@example.com");
-    assert_eq!((live.len(), live[0].role.as_str()), (1, "ORGANIZATION_MEMBER"));
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_MEMBER")
+    );
     assert_eq!(live[0].id, invite_id(&object));
     assert!(world.astro.emails_to("jane@example.com") <= 4);
 }
@@ -88,7 +122,10 @@ async fn a_role_edited_there_and_back_ends_as_the_spec_says() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_invitation_of_somebody_else_is_adopted_without_an_email() {
     let world = World::start().await;
-    let existing = world.astro.invite_on_web_page("jane@example.com", "ORGANIZATION_MEMBER").unwrap();
+    let existing = world
+        .astro
+        .invite_on_web_page("jane@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
     // The directory has to have seen it: what is younger than the last pass nobody can know.
     world.seen("jane@example.com").await;
     world.apply("jane", "jane@example.com").await;
@@ -101,19 +138,28 @@ async fn a_pending_invitation_of_somebody_else_is_adopted_without_an_email() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_adopted_invitation_with_another_role_is_replaced() {
     let world = World::start().await;
-    world.astro.invite_on_web_page("jane@example.com", "ORGANIZATION_BILLING_ADMIN").unwrap();
+    world
+        .astro
+        .invite_on_web_page("jane@example.com", "ORGANIZATION_BILLING_ADMIN")
+        .unwrap();
     world.seen("jane@example.com").await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
     let live = world.astro.live_invites("jane@example.com");
-    assert_eq!((live.len(), live[0].role.as_str()), (1, "ORGANIZATION_MEMBER"));
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_MEMBER")
+    );
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_gets_no_email() {
     let world = World::start().await;
-    world.astro.add_member("jane@example.com", "ORGANIZATION_MEMBER").unwrap();
+    world
+        .astro
+        .add_member("jane@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
     world.seen("jane@example.com").await;
     world.apply("jane", "JANE@example.com").await;
     let object = world.state("jane", "AlreadyMember").await;

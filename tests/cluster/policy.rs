@@ -12,15 +12,26 @@ use crate::world::{World, condition};
 async fn refused_by_allow_nothing_is_sent_until_it_allows() {
     let world = World::start().await;
     let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
-    world.invites().create(&PostParams::default(), &owner).await.unwrap();
+    world
+        .invites()
+        .create(&PostParams::default(), &owner)
+        .await
+        .unwrap();
     let object = world.state("boss", "NotPermitted").await;
     assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
-    assert!(object.metadata.finalizers.is_none(), "nothing to take back, nothing to hold");
+    assert!(
+        object.metadata.finalizers.is_none(),
+        "nothing to take back, nothing to hold"
+    );
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
 
     let allow = json!({"spec": {"allow": [{"namespaces": [world.namespace], "roles": ["ORGANIZATION_OWNER"]}]}});
     Api::<Organization>::all(world.client.clone())
-        .patch(&world.organization, &PatchParams::default(), &Patch::Merge(allow))
+        .patch(
+            &world.organization,
+            &PatchParams::default(),
+            &Patch::Merge(allow),
+        )
         .await
         .unwrap();
     world.state("boss", "Invited").await;
@@ -70,7 +81,10 @@ async fn an_edit_to_a_role_that_is_not_allowed_leaves_the_invitation_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pending_invitation_with_a_role_that_is_not_allowed_is_not_touched() {
     let world = World::start().await;
-    let owner = world.astro.invite_on_web_page("boss@example.com", "ORGANIZATION_OWNER").unwrap();
+    let owner = world
+        .astro
+        .invite_on_web_page("boss@example.com", "ORGANIZATION_OWNER")
+        .unwrap();
     world.seen("boss@example.com").await;
     world.apply("boss", "boss@example.com").await;
     let object = world.state("boss", "NotPermitted").await;

@@ -14,7 +14,11 @@ async fn two_hundred_at_once_are_two_hundred_emails_and_two_writes_each() {
     let world = World::start().await;
     let api = world.invites();
     join_all((0..200).map(|n| {
-        let object = world.manifest(&format!("p{n}"), &format!("p{n}@example.com"), "ORGANIZATION_MEMBER");
+        let object = world.manifest(
+            &format!("p{n}"),
+            &format!("p{n}@example.com"),
+            "ORGANIZATION_MEMBER",
+        );
         let api = api.clone();
         async move { api.create(&PostParams::default(), &object).await.unwrap() }
     }))
@@ -34,7 +38,9 @@ async fn two_hundred_at_once_are_two_hundred_emails_and_two_writes_each() {
 async fn ten_intervals_with_nothing_to_do_cost_no_write_and_only_list_calls() {
     let world = World::start().await;
     for n in 0..5 {
-        world.apply(&format!("p{n}"), &format!("p{n}@example.com")).await;
+        world
+            .apply(&format!("p{n}"), &format!("p{n}@example.com"))
+            .await;
     }
     let mut ids = Vec::new();
     for n in 0..5 {
@@ -42,14 +48,33 @@ async fn ten_intervals_with_nothing_to_do_cost_no_write_and_only_list_calls() {
     }
     // One pass after the last e-mail, so that everything there is to see was seen.
     let lists = world.astro.count(Operation::ListUsers);
-    world.until("the next passes", || world.astro.count(Operation::ListUsers) >= lists + 4).await;
-    let (writes, lists, calls) = (world.writes(None), world.astro.count(Operation::ListUsers), world.astro.calls().len());
-    world.until("ten passes of two lists", || world.astro.count(Operation::ListUsers) >= lists + 20).await;
+    world
+        .until("the next passes", || {
+            world.astro.count(Operation::ListUsers) >= lists + 4
+        })
+        .await;
+    let (writes, lists, calls) = (
+        world.writes(None),
+        world.astro.count(Operation::ListUsers),
+        world.astro.calls().len(),
+    );
+    world
+        .until("ten passes of two lists", || {
+            world.astro.count(Operation::ListUsers) >= lists + 20
+        })
+        .await;
     assert_eq!(world.writes(None), writes);
     let all = world.astro.calls().len() - calls;
-    assert_eq!(all, world.astro.count(Operation::ListUsers) - lists, "nothing but list calls");
+    assert_eq!(
+        all,
+        world.astro.count(Operation::ListUsers) - lists,
+        "nothing but list calls"
+    );
     for (n, id) in ids.iter().enumerate() {
-        assert_eq!(invite_id(&world.invites().get(&format!("p{n}")).await.unwrap()), *id);
+        assert_eq!(
+            invite_id(&world.invites().get(&format!("p{n}")).await.unwrap()),
+            *id
+        );
     }
 }
 
@@ -58,7 +83,9 @@ async fn a_restart_writes_nothing_and_sends_nothing() {
     let mut world = World::prepare(json!({})).await;
     world.start_operator();
     for n in 0..20 {
-        world.apply(&format!("p{n}"), &format!("p{n}@example.com")).await;
+        world
+            .apply(&format!("p{n}"), &format!("p{n}@example.com"))
+            .await;
     }
     for n in 0..20 {
         world.state(&format!("p{n}"), "Invited").await;
@@ -67,7 +94,11 @@ async fn a_restart_writes_nothing_and_sends_nothing() {
     let (writes, lists) = (world.writes(None), world.astro.count(Operation::ListUsers));
     world.start_operator();
     // Past the settle time, when a confused operator would act.
-    world.until("passes of the new process", || world.astro.count(Operation::ListUsers) >= lists + 8).await;
+    world
+        .until("passes of the new process", || {
+            world.astro.count(Operation::ListUsers) >= lists + 8
+        })
+        .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(world.writes(None), writes);
     assert_eq!(world.astro.emails().values().sum::<u32>(), 20);

@@ -42,10 +42,18 @@ async fn without_an_organization_the_object_says_so_and_goes_on_when_it_comes() 
     world.start_operator();
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "OrganizationNotFound").await;
-    let api: kube::Api<orginvite_operator::resources::Organization> = kube::Api::all(world.client.clone());
+    let api: kube::Api<orginvite_operator::resources::Organization> =
+        kube::Api::all(world.client.clone());
     let mut organization = api.get(&there).await.unwrap();
-    api.delete(&there, &kube::api::DeleteParams::default()).await.unwrap();
-    organization.metadata = kube::core::ObjectMeta { name: Some(world.organization.clone()), ..Default::default() };
-    api.create(&kube::api::PostParams::default(), &organization).await.unwrap();
+    api.delete(&there, &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
+    organization.metadata = kube::core::ObjectMeta {
+        name: Some(world.organization.clone()),
+        ..Default::default()
+    };
+    api.create(&kube::api::PostParams::default(), &organization)
+        .await
+        .unwrap();
     world.state("jane", "Invited").await;
 }

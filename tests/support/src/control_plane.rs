@@ -108,10 +108,16 @@ impl ControlPlane {
 
     /// The successful writes of a user to objects of the group `iam.astronomer.io`, oldest first: in one namespace,
     /// or, with `None`, to cluster-scoped objects.
-    pub fn writes<'a>(&self, namespace: impl Into<Option<&'a str>>, user: &str) -> Result<Vec<AuditEntry>> {
+    pub fn writes<'a>(
+        &self,
+        namespace: impl Into<Option<&'a str>>,
+        user: &str,
+    ) -> Result<Vec<AuditEntry>> {
         let namespace = namespace.into();
         let mut entries = self.audit()?;
-        entries.retain(|entry| entry.is_write() && entry.namespace.as_deref() == namespace && entry.user == user);
+        entries.retain(|entry| {
+            entry.is_write() && entry.namespace.as_deref() == namespace && entry.user == user
+        });
         Ok(entries)
     }
 
@@ -167,21 +173,31 @@ impl Supervisor {
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
         let orders = process.stdin.take();
-        let answers = process.stdout.take().context("the supervisor has no standard output")?;
+        let answers = process
+            .stdout
+            .take()
+            .context("the supervisor has no standard output")?;
         let mut supervisor = Self {
             process,
             orders,
             answers: BufReader::new(answers),
         };
-        match supervisor.answer().context("the control plane did not start")? {
+        match supervisor
+            .answer()
+            .context("the control plane did not start")?
+        {
             Answer::Ready(ready) => Ok((supervisor, ready)),
             answer => bail!("the control plane began with the wrong answer: {answer:?}"),
         }
     }
 
     fn order(&mut self, order: Order) -> Result<Answer> {
-        let orders = self.orders.as_mut().context("the control plane is stopping")?;
-        writeln!(orders, "{}", serde_json::to_string(&order)?).context("the control plane is gone")?;
+        let orders = self
+            .orders
+            .as_mut()
+            .context("the control plane is stopping")?;
+        writeln!(orders, "{}", serde_json::to_string(&order)?)
+            .context("the control plane is gone")?;
         self.answer()
     }
 
@@ -222,5 +238,10 @@ fn supervisor_program() -> Result<PathBuf> {
         .take(2)
         .map(|directory| directory.join(&name))
         .find(|path| path.is_file())
-        .with_context(|| format!("there is no `{name}` near {}: run `cargo build -p support` first", this.display()))
+        .with_context(|| {
+            format!(
+                "there is no `{name}` near {}: run `cargo build -p support` first",
+                this.display()
+            )
+        })
 }

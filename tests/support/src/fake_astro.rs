@@ -107,29 +107,45 @@ impl FakeAstro {
     ///
     /// Fails when the address is taken or not loopback.
     pub async fn start_with(options: Options) -> anyhow::Result<Self> {
-        ensure!(options.listen.ip().is_loopback(), "{} is not loopback", options.listen);
+        ensure!(
+            options.listen.ip().is_loopback(),
+            "{} is not loopback",
+            options.listen
+        );
         let listener = TcpListener::bind(options.listen)
             .await
             .with_context(|| format!("cannot listen on {}", options.listen))?;
         let address = listener.local_addr()?;
-        let shared = Shared { world: Mutex::new(World::new(options.invite_lifetime)) };
+        let shared = Shared {
+            world: Mutex::new(World::new(options.invite_lifetime)),
+        };
         let control = Control(Arc::new(shared), options.organization.clone());
         control.add_organization(&options.organization);
         control.replace_token(&options.token);
 
-        let mut router = Router::new().fallback(http::serve).with_state(control.clone());
+        let mut router = Router::new()
+            .fallback(http::serve)
+            .with_state(control.clone());
         if options.control_surface {
             router = router.nest("/fake", web::routes(control.clone()));
         }
         let open = Open::default();
-        let listener = CuttingListener { inner: listener, open: open.clone() };
+        let listener = CuttingListener {
+            inner: listener,
+            open: open.clone(),
+        };
         let service = router.into_make_service_with_connect_info::<Connection>();
         let server = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, service).await {
                 tracing::error!(%error, "the fake Astro API stopped");
             }
         });
-        Ok(Self { control, address, open, server })
+        Ok(Self {
+            control,
+            address,
+            open,
+            server,
+        })
     }
 
     /// The base URL of the API, with `/v1alpha1`.
@@ -206,7 +222,10 @@ struct World {
 impl std::fmt::Debug for World {
     // By hand, since hooks have no Debug, and the rest is too long to read.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("World").field("calls", &self.calls.len()).finish_non_exhaustive()
+        formatter
+            .debug_struct("World")
+            .field("calls", &self.calls.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -242,11 +261,17 @@ impl World {
 
     /// The invite with this id or ticket id, in any organization.
     fn invite(&self, id: &str) -> Option<&Invite> {
-        self.organizations.values().find_map(|organization| organization.invite(id))
+        self.organizations
+            .values()
+            .find_map(|organization| organization.invite(id))
     }
 
     fn note(&mut self, sequence: u64, change: impl FnOnce(&mut Call)) {
-        if let Some(call) = self.calls.iter_mut().rfind(|call| call.sequence == sequence) {
+        if let Some(call) = self
+            .calls
+            .iter_mut()
+            .rfind(|call| call.sequence == sequence)
+        {
             change(call);
         }
     }
@@ -257,8 +282,15 @@ impl World {
         operation: Operation,
         point: HoldPoint,
     ) -> Option<(Held, Call)> {
-        let at = self.held.iter().position(|held| held.is_for(operation, point))?;
-        let call = self.calls.iter().rfind(|call| call.sequence == sequence)?.clone();
+        let at = self
+            .held
+            .iter()
+            .position(|held| held.is_for(operation, point))?;
+        let call = self
+            .calls
+            .iter()
+            .rfind(|call| call.sequence == sequence)?
+            .clone();
         Some((self.held.remove(at), call))
     }
 
@@ -267,6 +299,9 @@ impl World {
         for (left, _) in &mut self.hooks {
             *left = left.saturating_sub(1);
         }
-        self.hooks.extract_if(.., |(left, _)| *left == 0).map(|(_, hook)| hook).collect()
+        self.hooks
+            .extract_if(.., |(left, _)| *left == 0)
+            .map(|(_, hook)| hook)
+            .collect()
     }
 }

@@ -14,7 +14,12 @@ pub struct Operator {
 
 impl Operator {
     /// Starts `binary run` with these arguments; its log is appended to `log`.
-    pub fn start(binary: &Path, kubeconfig: &Path, log: &Path, args: &[String]) -> anyhow::Result<Self> {
+    pub fn start(
+        binary: &Path,
+        kubeconfig: &Path,
+        log: &Path,
+        args: &[String],
+    ) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(binary);
         command
@@ -25,8 +30,13 @@ impl Operator {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
-        let child = command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
-        Ok(Self { child, log: log.to_owned() })
+        let child = command
+            .spawn()
+            .with_context(|| format!("cannot start {}", binary.display()))?;
+        Ok(Self {
+            child,
+            log: log.to_owned(),
+        })
     }
 
     /// Kills it with SIGKILL.

@@ -23,7 +23,9 @@ struct Flags {
 }
 
 fn lifetime(text: &str) -> Result<Duration, String> {
-    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let span: jiff::Span = text
+        .parse()
+        .map_err(|error: jiff::Error| error.to_string())?;
     span.to_duration(jiff::SpanRelativeTo::days_are_24_hours())
         .and_then(Duration::try_from)
         .map_err(|error| error.to_string())

@@ -70,7 +70,10 @@ impl Binary {
         match self {
             Self::Etcd => ("etcd", "go.etcd.io/etcd/server/v3"),
             Self::ApiServer => ("kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
-            Self::ControllerManager => ("kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+            Self::ControllerManager => (
+                "kubernetes",
+                "k8s.io/kubernetes/cmd/kube-controller-manager",
+            ),
             Self::Kubectl => ("kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
         }
     }
@@ -92,12 +95,17 @@ pub(super) async fn find(binary: Binary) -> Result<PathBuf> {
         None => from_cache(binary).await?,
     };
     let path = fs::canonicalize(&path).with_context(|| format!("finding {}", path.display()))?;
-    eprintln!("control plane: {} from {source}: {}", binary.name(), path.display());
+    eprintln!(
+        "control plane: {} from {source}: {}",
+        binary.name(),
+        path.display()
+    );
     Ok(path)
 }
 
 fn from_environment(binary: Binary) -> Result<Option<PathBuf>> {
-    let Some(directory) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()) else {
+    let Some(directory) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty())
+    else {
         return Ok(None);
     };
     let path = Path::new(&directory).join(binary.name());
@@ -105,7 +113,10 @@ fn from_environment(binary: Binary) -> Result<Option<PathBuf>> {
         return Ok(Some(path));
     }
     if binary.is_essential() {
-        bail!("KUBEBUILDER_ASSETS is set, but there is no {}", path.display());
+        bail!(
+            "KUBEBUILDER_ASSETS is set, but there is no {}",
+            path.display()
+        );
     }
     Ok(None)
 }
@@ -147,7 +158,9 @@ fn cache_directory() -> Result<PathBuf> {
     Ok(base
         .cache_dir()
         .join("orginvite-operator/control-plane")
-        .join(format!("k8s-{KUBERNETES_VERSION}-etcd-{ETCD_VERSION}-{os}-{arch}")))
+        .join(format!(
+            "k8s-{KUBERNETES_VERSION}-etcd-{ETCD_VERSION}-{os}-{arch}"
+        )))
 }
 
 /// Held until dropped. One process at a time gets what is missing, the others find it done.
@@ -161,7 +174,10 @@ async fn lock(cache: &Path) -> Result<File> {
                 Ok(()) => return Ok(()),
                 Err(TryLockError::WouldBlock) if told => {}
                 Err(TryLockError::WouldBlock) => {
-                    eprintln!("control plane: waiting for another process that fills {}", cache.display());
+                    eprintln!(
+                        "control plane: waiting for another process that fills {}",
+                        cache.display()
+                    );
                     told = true;
                 }
                 Err(TryLockError::Error(error)) => return Err(error),
@@ -189,14 +205,21 @@ fn remove_unfinished(cache: &Path) -> Result<()> {
 /// Links to the archive's directory rather than copying: its name tells which patch version this is.
 async fn from_envtest_archive(binary: Binary, cache: &Path) -> Result<()> {
     let archives = cache.join("envtest");
-    setup_envtest(&["list", ENVTEST_VERSION], &archives, ENVTEST_INDEX_DEADLINE).await?;
+    setup_envtest(
+        &["list", ENVTEST_VERSION],
+        &archives,
+        ENVTEST_INDEX_DEADLINE,
+    )
+    .await?;
     let use_archive = ["use", "-p", "path", ENVTEST_VERSION];
     let directory = setup_envtest(&use_archive, &archives, ENVTEST_DOWNLOAD_DEADLINE).await?;
     let path = Path::new(directory.trim()).join(binary.name());
     if !path.is_file() {
         bail!("there is no {}", path.display());
     }
-    let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(cache)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(cache)?;
     let link = unfinished.path().join(binary.name());
     symlink(path, &link)?;
     fs::rename(link, cache.join(binary.name()))?;
@@ -218,14 +241,19 @@ async fn setup_envtest(arguments: &[&str], archives: &Path, deadline: Duration) 
     let mut stderr = task.child.stderr.take().context("no standard error")?;
     let (mut printed, mut errors) = (String::new(), String::new());
     let run = async {
-        tokio::try_join!(stdout.read_to_string(&mut printed), stderr.read_to_string(&mut errors))?;
+        tokio::try_join!(
+            stdout.read_to_string(&mut printed),
+            stderr.read_to_string(&mut errors)
+        )?;
         task.ended().await
     };
     let status = timeout(deadline, run)
         .await
         .with_context(|| format!("no answer within {deadline:?}"))??;
     if !status.success() {
-        let reason = errors.lines().rfind(|line| !line.starts_with("exit status"));
+        let reason = errors
+            .lines()
+            .rfind(|line| !line.starts_with("exit status"));
         bail!("{}", reason.unwrap_or("the tool that gets it failed"));
     }
     Ok(printed)
@@ -233,13 +261,24 @@ async fn setup_envtest(arguments: &[&str], archives: &Path, deadline: Duration) 
 
 async fn build(binary: Binary, cache: &Path) -> Result<()> {
     let (module, package) = binary.go_package();
-    let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("controlplane").join(module);
+    let module = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("controlplane")
+        .join(module);
     let what = format!("{} {}", binary.name(), binary.version());
-    let unfinished = tempfile::Builder::new().prefix(UNFINISHED).tempdir_in(cache)?;
+    let unfinished = tempfile::Builder::new()
+        .prefix(UNFINISHED)
+        .tempdir_in(cache)?;
     let output = unfinished.path().join(binary.name());
     let mut command = Command::new("go");
     command
-        .args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &linker_flags(binary)])
+        .args([
+            "build",
+            "-v",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            &linker_flags(binary),
+        ])
         .arg("-o")
         .arg(&output)
         .arg(package)
@@ -250,14 +289,28 @@ async fn build(binary: Binary, cache: &Path) -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
 
-    eprintln!("control plane: building {what} from Go modules; this happens once and can take minutes");
-    let mut task = Task::start(&mut command).map_err(|error| explain_start(binary, &module, error))?;
-    let lines = task.child.stderr.take().context("go has no standard error")?;
-    let messages = timeout(BUILD_DEADLINE, report_progress(&what, BufReader::new(lines)))
-        .await
-        .with_context(|| format!("go took more than {BUILD_DEADLINE:?} to build {what}"))??;
+    eprintln!(
+        "control plane: building {what} from Go modules; this happens once and can take minutes"
+    );
+    let mut task =
+        Task::start(&mut command).map_err(|error| explain_start(binary, &module, error))?;
+    let lines = task
+        .child
+        .stderr
+        .take()
+        .context("go has no standard error")?;
+    let messages = timeout(
+        BUILD_DEADLINE,
+        report_progress(&what, BufReader::new(lines)),
+    )
+    .await
+    .with_context(|| format!("go took more than {BUILD_DEADLINE:?} to build {what}"))??;
     if !task.ended().await?.success() {
-        bail!("go could not build {what} in {}:\n{}", module.display(), last_lines(&messages));
+        bail!(
+            "go could not build {what} in {}:\n{}",
+            module.display(),
+            last_lines(&messages)
+        );
     }
     fs::rename(&output, cache.join(binary.name()))?;
     Ok(())
@@ -293,7 +346,10 @@ fn explain_start(binary: Binary, module: &Path, error: std::io::Error) -> anyhow
 }
 
 /// Reads the names of packages that `go build -v` prints when it compiles them. Returns everything else it printed.
-async fn report_progress(what: &str, output: impl tokio::io::AsyncBufRead + Unpin) -> Result<String> {
+async fn report_progress(
+    what: &str,
+    output: impl tokio::io::AsyncBufRead + Unpin,
+) -> Result<String> {
     let start = Instant::now();
     let mut ticks = interval_at(start + PROGRESS_INTERVAL, PROGRESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

@@ -45,7 +45,9 @@ impl AuditEntry {
     /// Whether the request was to write and the server did so; a write that changed nothing counts.
     #[must_use]
     pub fn is_write(&self) -> bool {
-        !matches!(self.verb.as_str(), "get" | "list" | "watch") && (200..300).contains(&self.code) && !self.dry_run
+        !matches!(self.verb.as_str(), "get" | "list" | "watch")
+            && (200..300).contains(&self.code)
+            && !self.dry_run
     }
 }
 
@@ -60,7 +62,8 @@ pub(super) fn read(log: &Path) -> Result<Vec<AuditEntry>> {
     complete
         .lines()
         .map(|line| {
-            let event: Event = serde_json::from_str(line).with_context(|| format!("reading the audit event {line}"))?;
+            let event: Event = serde_json::from_str(line)
+                .with_context(|| format!("reading the audit event {line}"))?;
             Ok(event.into())
         })
         .collect()

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use k8s_openapi::ByteString;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose,
 };
 use serde_json::json;
 
@@ -36,7 +36,8 @@ impl Authority {
         fs::write(directory.join(AUTHORITY_CERTIFICATE), certificate.pem())?;
         let authority = Self::load(directory)?;
 
-        let mut server = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
+        let mut server =
+            CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()])?;
         server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let (certificate, key) = authority.sign(server, "kube-apiserver")?;
         fs::write(directory.join(SERVER_CERTIFICATE), certificate.pem())?;
@@ -64,11 +65,18 @@ impl Authority {
 
     /// Writes a kubeconfig for the user to a new file in the directory. There can be one group only: a certificate
     /// names each in a field of the same type, and the library that makes it holds one of each.
-    pub(super) fn write_kubeconfig(&self, server: &str, user: &str, group: Option<&str>) -> Result<PathBuf> {
+    pub(super) fn write_kubeconfig(
+        &self,
+        server: &str,
+        user: &str,
+        group: Option<&str>,
+    ) -> Result<PathBuf> {
         let mut parameters = CertificateParams::default();
         parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         if let Some(group) = group {
-            parameters.distinguished_name.push(DnType::OrganizationName, group);
+            parameters
+                .distinguished_name
+                .push(DnType::OrganizationName, group);
         }
         let (certificate, key) = self.sign(parameters, user)?;
         let kubeconfig = json!({
@@ -94,7 +102,11 @@ impl Authority {
         Ok(file.into_temp_path().keep()?)
     }
 
-    fn sign(&self, mut parameters: CertificateParams, name: &str) -> Result<(Certificate, KeyPair)> {
+    fn sign(
+        &self,
+        mut parameters: CertificateParams,
+        name: &str,
+    ) -> Result<(Certificate, KeyPair)> {
         parameters.distinguished_name.push(DnType::CommonName, name);
         let key = KeyPair::generate()?;
         let certificate = parameters.signed_by(&key, &self.issuer)?;
@@ -105,13 +117,19 @@ impl Authority {
 /// The same each time, so that the key alone is enough to load an authority.
 fn authority_parameters() -> CertificateParams {
     let mut parameters = CertificateParams::default();
-    parameters.distinguished_name.push(DnType::CommonName, "control plane of a test run");
+    parameters
+        .distinguished_name
+        .push(DnType::CommonName, "control plane of a test run");
     parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     parameters
 }
 
 fn write_private(path: &Path, content: &str) -> Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     Ok(file.write_all(content.as_bytes())?)
 }

@@ -42,7 +42,9 @@ impl Server {
             .stderr(output)
             .kill_on_drop(true);
         die_with_parent(&mut command);
-        let child = command.spawn().with_context(|| format!("starting {}", program.display()))?;
+        let child = command
+            .spawn()
+            .with_context(|| format!("starting {}", program.display()))?;
         Ok(Self { name, child, log })
     }
 
@@ -52,7 +54,11 @@ impl Server {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
-        anyhow!("{} ended ({outcome}); its log ends with\n{}", self.name, self.log_end())
+        anyhow!(
+            "{} ended ({outcome}); its log ends with\n{}",
+            self.name,
+            self.log_end()
+        )
     }
 
     /// The last lines of the log.
@@ -84,7 +90,10 @@ impl Task {
         command.stdin(Stdio::null()).process_group(0);
         die_with_parent(command);
         let child = command.spawn()?;
-        let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw);
+        let group = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .map(Pid::from_raw);
         Ok(Self { child, group })
     }
 
@@ -112,7 +121,10 @@ pub(super) fn last_lines(output: &str) -> String {
 
 /// Has the kernel kill the child when the thread that starts it ends, however it ends.
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "the kernel must be told between fork and exec, and only pre_exec runs there")]
+#[allow(
+    unsafe_code,
+    reason = "the kernel must be told between fork and exec, and only pre_exec runs there"
+)]
 fn die_with_parent(command: &mut Command) {
     use nix::{errno::Errno, sys::prctl, unistd};
 

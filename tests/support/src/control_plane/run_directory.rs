@@ -47,14 +47,19 @@ impl RunDirectory {
 impl Drop for RunDirectory {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
-            eprintln!("control plane: {} was not removed: {error}", self.path.display());
+            eprintln!(
+                "control plane: {} was not removed: {error}",
+                self.path.display()
+            );
         }
     }
 }
 
 /// What cannot be read or removed belongs to another user, or is being removed by another process.
 fn remove_abandoned(parent: &Path) {
-    let Ok(entries) = fs::read_dir(parent) else { return };
+    let Ok(entries) = fs::read_dir(parent) else {
+        return;
+    };
     for entry in entries.flatten() {
         if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_abandoned(&entry.path()) {
             let _ = fs::remove_dir_all(entry.path());

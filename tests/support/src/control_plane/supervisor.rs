@@ -162,15 +162,26 @@ async fn start(directory: &Path, servers: &mut Vec<Server>) -> Result<Ready> {
     fs::write(directory.join(AUDIT_POLICY), audit_policy)?;
 
     // They start together: the API server waits for etcd.
-    servers.push(Server::start("etcd", &etcd, etcd_flags(directory), directory)?);
+    servers.push(Server::start(
+        "etcd",
+        &etcd,
+        etcd_flags(directory),
+        directory,
+    )?);
     for attempt in 1.. {
         let port = free_port()?;
         let server = format!("https://127.0.0.1:{port}");
         let kubeconfig = authority.write_kubeconfig(&server, ADMIN, Some(MASTERS))?;
         let flags = api_server_flags(directory, port);
-        servers.push(Server::start("kube-apiserver", &api_server, flags, directory)?);
+        servers.push(Server::start(
+            "kube-apiserver",
+            &api_server,
+            flags,
+            directory,
+        )?);
         let client = client(&kubeconfig).await?;
-        let Err(error) = within_deadline("ready", servers, async || is_ready(&client).await).await else {
+        let Err(error) = within_deadline("ready", servers, async || is_ready(&client).await).await
+        else {
             let audit_log = directory.join(AUDIT_LOG);
             return Ok(Ready {
                 server,
@@ -197,10 +208,15 @@ async fn start_controller_manager(ready: &Ready, servers: &mut Vec<Server>) -> R
     }
     let program = assets::find(Binary::ControllerManager).await?;
     let authority = Authority::load(&ready.directory)?;
-    let kubeconfig = authority.write_kubeconfig(&ready.server, "system:kube-controller-manager", Some(MASTERS))?;
+    let kubeconfig = authority.write_kubeconfig(
+        &ready.server,
+        "system:kube-controller-manager",
+        Some(MASTERS),
+    )?;
     let flags = [
         format!("--kubeconfig={}", kubeconfig.display()),
-        "--controllers=namespace-controller,serviceaccount-controller,garbage-collector-controller".to_owned(),
+        "--controllers=namespace-controller,serviceaccount-controller,garbage-collector-controller"
+            .to_owned(),
         "--leader-elect=false".to_owned(),
         "--secure-port=0".to_owned(),
     ];
@@ -212,7 +228,11 @@ async fn start_controller_manager(ready: &Ready, servers: &mut Vec<Server>) -> R
 }
 
 /// Polls until the condition holds. An error if it does not in time, or if a server ends before.
-async fn within_deadline(state: &str, servers: &mut [Server], condition: impl AsyncFn() -> bool) -> Result<()> {
+async fn within_deadline(
+    state: &str,
+    servers: &mut [Server],
+    condition: impl AsyncFn() -> bool,
+) -> Result<()> {
     let newest = servers.last().map(|server| server.name).unwrap_or_default();
     let poll = async {
         while !condition().await {
@@ -274,7 +294,10 @@ fn api_server_flags(directory: &Path, port: u16) -> Vec<String> {
         ("tls-private-key-file", file(SERVER_KEY)),
         ("client-ca-file", file(AUTHORITY_CERTIFICATE)),
         ("authorization-mode", "RBAC".to_owned()),
-        ("service-account-issuer", "https://kubernetes.default.svc".to_owned()),
+        (
+            "service-account-issuer",
+            "https://kubernetes.default.svc".to_owned(),
+        ),
         ("service-account-signing-key-file", file(TOKEN_KEY)),
         ("service-account-key-file", file(TOKEN_PUBLIC_KEY)),
         ("service-cluster-ip-range", "10.0.0.0/24".to_owned()),
@@ -292,7 +315,10 @@ fn api_server_flags(directory: &Path, port: u16) -> Vec<String> {
         ("audit-log-mode", "blocking".to_owned()),
         ("audit-log-maxsize", "0".to_owned()),
     ];
-    flags.iter().map(|(name, value)| format!("--{name}={value}")).collect()
+    flags
+        .iter()
+        .map(|(name, value)| format!("--{name}={value}"))
+        .collect()
 }
 
 async fn is_ready(client: &Client) -> bool {

@@ -94,7 +94,13 @@ impl Listener for CuttingListener {
         let _ = inner.set_nodelay(true);
         let line = Arc::new(Line::default());
         self.open.add(&line);
-        (CuttableStream { inner, line: Arc::clone(&line) }, Connection(line))
+        (
+            CuttableStream {
+                inner,
+                line: Arc::clone(&line),
+            },
+            Connection(line),
+        )
     }
 
     fn local_addr(&self) -> io::Result<Connection> {

@@ -46,7 +46,9 @@ impl Control {
         let now = world.now();
         let is_new = !world.organizations.contains_key(id);
         if is_new {
-            world.organizations.insert(id.to_owned(), Organization::new(id, now));
+            world
+                .organizations
+                .insert(id.to_owned(), Organization::new(id, now));
         }
         is_new
     }
@@ -55,7 +57,10 @@ impl Control {
     #[must_use]
     pub fn token(&self) -> String {
         let world = self.0.world.lock();
-        let latest = world.tokens.iter().rfind(|token| token.organizations.contains(&self.1));
+        let latest = world
+            .tokens
+            .iter()
+            .rfind(|token| token.organizations.contains(&self.1));
         latest.map(|token| token.value.clone()).unwrap_or_default()
     }
 
@@ -140,7 +145,11 @@ impl Control {
         let mut world = self.0.world.lock();
         let organization = self.of(&mut world.organizations)?;
         let invite = organization.invite(invite_id).context("no such invite")?;
-        ensure!(invite.state == InviteState::Pending, "invite {invite_id} is {:?}", invite.state);
+        ensure!(
+            invite.state == InviteState::Pending,
+            "invite {invite_id} is {:?}",
+            invite.state
+        );
         organization.change_invite(invite_id, change);
         Ok(())
     }
@@ -168,7 +177,9 @@ impl Control {
         check(email, role)?;
         let mut world = self.0.world.lock();
         let now = world.now();
-        Ok(self.of(&mut world.organizations)?.put_user(email, role, UserStatus::Active, now))
+        Ok(self
+            .of(&mut world.organizations)?
+            .put_user(email, role, UserStatus::Active, now))
     }
 
     /// A member is none any more.
@@ -196,7 +207,11 @@ impl Control {
         let mut world = self.0.world.lock();
         let now = world.now();
         let organization = self.of(&mut world.organizations)?;
-        let id = organization.person(email).context("no such user")?.id.clone();
+        let id = organization
+            .person(email)
+            .context("no such user")?
+            .id
+            .clone();
         organization.change_user(&id, now, change);
         Ok(())
     }
@@ -205,7 +220,9 @@ impl Control {
         &self,
         organizations: &'a mut BTreeMap<String, Organization>,
     ) -> anyhow::Result<&'a mut Organization> {
-        organizations.get_mut(&self.1).context("no such organization")
+        organizations
+            .get_mut(&self.1)
+            .context("no such organization")
     }
 }
 
@@ -227,13 +244,24 @@ impl Control {
     #[must_use]
     pub fn live_invites(&self, email: &str) -> Vec<Invite> {
         let now = self.0.world.lock().now();
-        self.look(|o| o.invites_to(email).filter(|invite| invite.is_live(now)).cloned().collect())
+        self.look(|o| {
+            o.invites_to(email)
+                .filter(|invite| invite.is_live(now))
+                .cloned()
+                .collect()
+        })
     }
 
     /// Everybody who was not removed, the invited among them, and the owner that an organization begins with.
     #[must_use]
     pub fn users(&self) -> Vec<User> {
-        self.look(|organization| organization.users().filter(|user| !user.removed).cloned().collect())
+        self.look(|organization| {
+            organization
+                .users()
+                .filter(|user| !user.removed)
+                .cloned()
+                .collect()
+        })
     }
 
     /// The user with this address.
@@ -245,11 +273,18 @@ impl Control {
     /// Whether the address is that of an `ACTIVE` user.
     #[must_use]
     pub fn is_member(&self, email: &str) -> bool {
-        self.user(email).is_some_and(|user| user.status == UserStatus::Active)
+        self.user(email)
+            .is_some_and(|user| user.status == UserStatus::Active)
     }
 
     fn look<T: Default>(&self, look: impl FnOnce(&Organization) -> T) -> T {
-        self.0.world.lock().organizations.get(&self.1).map(look).unwrap_or_default()
+        self.0
+            .world
+            .lock()
+            .organizations
+            .get(&self.1)
+            .map(look)
+            .unwrap_or_default()
     }
 
     /// How many e-mails the API sent to an address for the organization, in any spelling.
@@ -272,14 +307,24 @@ impl Control {
     #[must_use]
     pub fn mails(&self) -> Vec<Mail> {
         let world = self.0.world.lock();
-        world.mails.iter().filter(|mail| mail.organization_id == self.1).cloned().collect()
+        world
+            .mails
+            .iter()
+            .filter(|mail| mail.organization_id == self.1)
+            .cloned()
+            .collect()
     }
 
     /// The e-mails that invites from the web page sent, in order.
     #[must_use]
     pub fn web_mails(&self) -> Vec<Mail> {
         let world = self.0.world.lock();
-        world.web_mails.iter().filter(|mail| mail.organization_id == self.1).cloned().collect()
+        world
+            .web_mails
+            .iter()
+            .filter(|mail| mail.organization_id == self.1)
+            .cloned()
+            .collect()
     }
 }
 
@@ -294,7 +339,10 @@ impl Control {
     /// The calls since a mark.
     #[must_use]
     pub fn calls_since(&self, mark: Mark) -> Vec<Call> {
-        self.calls().into_iter().filter(|call| call.sequence > mark.0).collect()
+        self.calls()
+            .into_iter()
+            .filter(|call| call.sequence > mark.0)
+            .collect()
     }
 
     /// How many calls of an operation there were.
@@ -321,7 +369,11 @@ impl Control {
     #[must_use]
     pub fn limited(&self) -> usize {
         let world = self.0.world.lock();
-        world.calls.iter().filter(|call| call.outcome == Outcome::Status(429)).count()
+        world
+            .calls
+            .iter()
+            .filter(|call| call.outcome == Outcome::Status(429))
+            .count()
     }
 
     /// The requests that a correct client does not make.
@@ -333,7 +385,10 @@ impl Control {
     /// Fails when there was a request that a correct client does not make.
     pub fn assert_contract_kept(&self) -> anyhow::Result<()> {
         let violations = self.violations();
-        ensure!(violations.is_empty(), "breaches of the API's contract: {violations:#?}");
+        ensure!(
+            violations.is_empty(),
+            "breaches of the API's contract: {violations:#?}"
+        );
         Ok(())
     }
 }

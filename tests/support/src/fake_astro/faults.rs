@@ -108,7 +108,10 @@ pub(super) struct Struck {
 
 impl Struck {
     pub(super) fn answer_at(&self, point: HoldPoint) -> Option<&Answer> {
-        self.answer.as_ref().filter(|(at, _)| *at == point).map(|(_, answer)| answer)
+        self.answer
+            .as_ref()
+            .filter(|(at, _)| *at == point)
+            .map(|(_, answer)| answer)
     }
 }
 
@@ -186,7 +189,18 @@ impl Held {
     pub(super) fn new(operation: Operation, point: HoldPoint) -> (Self, Gate) {
         let (arrived, told) = oneshot::channel();
         let (let_go, release) = oneshot::channel();
-        (Self { operation, point, arrived, release }, Gate { arrived: told, release: let_go })
+        (
+            Self {
+                operation,
+                point,
+                arrived,
+                release,
+            },
+            Gate {
+                arrived: told,
+                release: let_go,
+            },
+        )
     }
 
     pub(super) fn is_for(&self, operation: Operation, point: HoldPoint) -> bool {
@@ -218,7 +232,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { post: 10, delete: 5, get: 25, retry_after: Some(1) }
+        Self {
+            post: 10,
+            delete: 5,
+            get: 25,
+            retry_after: Some(1),
+        }
     }
 }
 
@@ -234,7 +253,10 @@ impl Buckets {
             "DELETE" => limits.delete,
             _ => limits.get,
         });
-        let (level, filled) = self.0.entry((token.to_owned(), method.to_owned())).or_insert((rate, now));
+        let (level, filled) = self
+            .0
+            .entry((token.to_owned(), method.to_owned()))
+            .or_insert((rate, now));
         *level = rate.min(*level + rate * now.duration_since(*filled).as_secs_f64());
         *filled = now;
         let granted = *level >= 1.0;

@@ -45,7 +45,9 @@ pub(super) async fn serve(
     let reply = match to_bytes(body, MAX_BODY).await {
         // In a task of its own: the server drops this future when the client goes away, and what a request has begun
         // must happen nevertheless.
-        Ok(body) => tokio::spawn(work(control.clone(), parts, body)).await.unwrap_or(Reply::Cut),
+        Ok(body) => tokio::spawn(work(control.clone(), parts, body))
+            .await
+            .unwrap_or(Reply::Cut),
         Err(_) => Reply::Cut,
     };
     if matches!(reply, Reply::Cut) {
@@ -73,7 +75,11 @@ async fn work(control: Control, parts: Parts, body: Bytes) -> Reply {
         Reply::Limited(_) => Outcome::Status(429),
         Reply::Cut => Outcome::Cut,
     };
-    control.0.world.lock().note(sequence, |call| call.outcome = outcome);
+    control
+        .0
+        .world
+        .lock()
+        .note(sequence, |call| call.outcome = outcome);
     reply
 }
 
@@ -87,7 +93,12 @@ struct Arrival {
 }
 
 async fn follow(control: &Control, arrival: Arrival) -> Reply {
-    let Arrival { sequence, operation, struck, request } = arrival;
+    let Arrival {
+        sequence,
+        operation,
+        struck,
+        request,
+    } = arrival;
     tokio::time::sleep(struck.delay_before).await;
     if let Some(answer) = struck.answer_at(HoldPoint::BeforeEffect) {
         return faulty(answer);
@@ -100,14 +111,23 @@ async fn follow(control: &Control, arrival: Arrival) -> Reply {
     let (reply, hooks) = {
         let mut world = control.0.world.lock();
         let reply = world.perform(sequence, request, &key_id);
-        (reply, if operation == Operation::ListUsers { world.due_hooks() } else { Vec::new() })
+        (
+            reply,
+            if operation == Operation::ListUsers {
+                world.due_hooks()
+            } else {
+                Vec::new()
+            },
+        )
     };
     for hook in hooks {
         hook(control);
     }
     gate(control, sequence, operation, HoldPoint::AfterEffect).await;
     tokio::time::sleep(struck.delay_after).await;
-    struck.answer_at(HoldPoint::AfterEffect).map_or(reply, faulty)
+    struck
+        .answer_at(HoldPoint::AfterEffect)
+        .map_or(reply, faulty)
 }
 
 async fn gate(control: &Control, sequence: u64, operation: Operation, point: HoldPoint) {
@@ -137,7 +157,10 @@ fn error(status: u16, message: &str) -> Reply {
 }
 
 fn malformed(problem: &Malformed) -> Reply {
-    let reply = error(problem.status, &format!("Invalid request: {}", problem.problem));
+    let reply = error(
+        problem.status,
+        &format!("Invalid request: {}", problem.problem),
+    );
     match (reply, problem.field) {
         (Reply::Json(status, mut body), Some(field)) => {
             body["fieldErrors"] =
@@ -154,9 +177,15 @@ fn render(reply: Reply) -> Response {
         Reply::Json(status, body) => (status, "application/json", None, body.to_string()),
         Reply::Html(status) => (status, "text/html; charset=utf-8", None, HTML.to_owned()),
         Reply::Empty(status) => (status, "", None, String::new()),
-        Reply::Garbage => (200, "application/json", None, "{\"inviteId\": \u{fffd}".to_owned()),
+        Reply::Garbage => (
+            200,
+            "application/json",
+            None,
+            "{\"inviteId\": \u{fffd}".to_owned(),
+        ),
         Reply::Limited(retry_after) => {
-            let body = json!({"message": "Too many requests", "requestId": new_id(), "statusCode": 429});
+            let body =
+                json!({"message": "Too many requests", "requestId": new_id(), "statusCode": 429});
             (429, "application/json", retry_after, body.to_string())
         }
         // Never sent: the connection is cut by now.
@@ -185,7 +214,9 @@ impl World {
         let (operation, request) = request::read(&parts.method, &parts.uri, &parts.headers, body);
         let sequence = self.calls.len() as u64 + 1;
         let now = Instant::now();
-        let (email, invite_id) = request.as_ref().map_or((None, None), |request| self.about(request));
+        let (email, invite_id) = request
+            .as_ref()
+            .map_or((None, None), |request| self.about(request));
         self.calls.push(Call {
             sequence,
             at: now,
@@ -207,9 +238,20 @@ impl World {
             malformed(&problem)
         });
         let struck = self.faults.strike(operation);
-        let admitted = self.admit(sequence, token, parts.method.as_str(), now, request.as_ref().ok());
+        let admitted = self.admit(
+            sequence,
+            token,
+            parts.method.as_str(),
+            now,
+            request.as_ref().ok(),
+        );
         let request = admitted.and_then(|key_id| Ok((request?, key_id)));
-        Arrival { sequence, operation, struck, request }
+        Arrival {
+            sequence,
+            operation,
+            struck,
+            request,
+        }
     }
 
     fn admit(
@@ -230,13 +272,18 @@ impl World {
         {
             return Err(Reply::Limited(limits.retry_after));
         }
-        let found = self.tokens.iter().find(|t| Some(t.value.as_str()) == token && !t.revoked);
+        let found = self
+            .tokens
+            .iter()
+            .find(|t| Some(t.value.as_str()) == token && !t.revoked);
         let Some(token) = found else {
             return Err(error(401, "Invalid token"));
         };
         match request {
             Some(Request::AnswerInvite { invite, .. }) => {
-                let invite = self.invite(invite).ok_or_else(|| error(404, "Invite not found"))?;
+                let invite = self
+                    .invite(invite)
+                    .ok_or_else(|| error(404, "Invite not found"))?;
                 if token.person.as_ref() != Some(&invite.address) {
                     return Err(error(403, "The invite is not for the holder of the token"));
                 }
@@ -252,7 +299,9 @@ impl World {
                 }
             }
             Some(request) => {
-                let Some(organization) = organization_of(request) else { return Ok(token.key_id.clone()) };
+                let Some(organization) = organization_of(request) else {
+                    return Ok(token.key_id.clone());
+                };
                 if !self.organizations.contains_key(organization) {
                     self.violate(sequence, "unknown organization");
                     return Err(error(404, "Organization not found"));
@@ -278,9 +327,14 @@ impl World {
                 |invite| (Some(invite.address.clone()), Some(invite.id.clone())),
             ),
             Request::GetUser { organization, user }
-            | Request::ChangeRole { organization, user, .. }
+            | Request::ChangeRole {
+                organization, user, ..
+            }
             | Request::RemoveMember { organization, user } => {
-                let user = self.organizations.get(organization).and_then(|o| o.user(user));
+                let user = self
+                    .organizations
+                    .get(organization)
+                    .and_then(|o| o.user(user));
                 (user.map(|user| user.address.clone()), None)
             }
             Request::ListUsers { .. } => (None, None),
@@ -293,12 +347,19 @@ impl World {
             .last()
             .map(|call| format!("{} {}", call.method, call.path))
             .unwrap_or_default();
-        self.violations.push(Violation { sequence, request, problem: problem.to_owned() });
+        self.violations.push(Violation {
+            sequence,
+            request,
+            problem: problem.to_owned(),
+        });
     }
 
     /// Does what the request asks for.
     fn perform(&mut self, sequence: u64, request: Request, key_id: &str) -> Reply {
-        let moment = Moment { wall: self.now(), monotonic: Instant::now() };
+        let moment = Moment {
+            wall: self.now(),
+            monotonic: Instant::now(),
+        };
         self.try_perform(sequence, request, key_id, moment)
             .unwrap_or_else(|Refused(status, message)| error(status, message))
     }
@@ -314,13 +375,25 @@ impl World {
         const NO_INVITE: Refused = Refused(404, "Invite not found");
         let now = moment.wall;
         match request {
-            Request::CreateInvite { organization, email, role } => {
+            Request::CreateInvite {
+                organization,
+                email,
+                role,
+            } => {
                 let lifetime = self.invite_lifetime;
-                let organization =
-                    self.organizations.get_mut(&organization).ok_or(NO_ORGANIZATION)?;
+                let organization = self
+                    .organizations
+                    .get_mut(&organization)
+                    .ok_or(NO_ORGANIZATION)?;
                 let by = inviter(self.behaviour.inviter, &organization.owner, key_id);
-                let (invite, is_new) = organization
-                    .create_invite(&email, &role, by, lifetime, now, &self.behaviour)?;
+                let (invite, is_new) = organization.create_invite(
+                    &email,
+                    &role,
+                    by,
+                    lifetime,
+                    now,
+                    &self.behaviour,
+                )?;
                 if is_new {
                     self.mails.push(mail(&invite, sequence));
                 }
@@ -331,7 +404,10 @@ impl World {
                 let invite = get_invite(self.invite(&invite), now, &self.behaviour)?;
                 Ok(Reply::Json(200, invite_json(invite, &self.behaviour)))
             }
-            Request::DeleteInvite { organization, invite } => {
+            Request::DeleteInvite {
+                organization,
+                invite,
+            } => {
                 self.organizations
                     .get_mut(&organization)
                     .ok_or(NO_ORGANIZATION)?
@@ -347,16 +423,23 @@ impl World {
                     .answer_invite(&invite, accept, now)?;
                 Ok(Reply::Json(200, invite_json(&invite, &self.behaviour)))
             }
-            Request::ListUsers { organization, query } => {
+            Request::ListUsers {
+                organization,
+                query,
+            } => {
                 if self.behaviour.list_users == ListUsers::Forbidden {
                     return Err(Refused(403, "The token may not list users"));
                 }
-                let organization = self.organizations.get(&organization).ok_or(NO_ORGANIZATION)?;
+                let organization = self
+                    .organizations
+                    .get(&organization)
+                    .ok_or(NO_ORGANIZATION)?;
                 let rows = organization.list(&query, moment, &self.behaviour);
                 let page = rows.iter().skip(query.offset).take(query.limit);
                 let has_invites = query.has_invites == Some(true);
-                let users: Vec<Value> =
-                    page.map(|row| listed_user_json(row, has_invites, &self.behaviour)).collect();
+                let users: Vec<Value> = page
+                    .map(|row| listed_user_json(row, has_invites, &self.behaviour))
+                    .collect();
                 Ok(Reply::Json(
                     200,
                     json!({
@@ -368,13 +451,20 @@ impl World {
                 ))
             }
             Request::GetUser { organization, user } => {
-                let organization = self.organizations.get(&organization).ok_or(NO_ORGANIZATION)?;
+                let organization = self
+                    .organizations
+                    .get(&organization)
+                    .ok_or(NO_ORGANIZATION)?;
                 let row = organization
                     .row(&user, moment, &self.behaviour)
                     .ok_or(Refused(404, "User not found"))?;
                 Ok(Reply::Json(200, user_json(&row, &self.behaviour)))
             }
-            Request::ChangeRole { organization, user, role } => {
+            Request::ChangeRole {
+                organization,
+                user,
+                role,
+            } => {
                 self.organizations
                     .get_mut(&organization)
                     .ok_or(NO_ORGANIZATION)?
@@ -461,8 +551,11 @@ fn user_json(row: &Row, behaviour: &Behaviour) -> Value {
 fn listed_user_json(row: &Row, has_invites: bool, behaviour: &Behaviour) -> Value {
     let mut user = user_json(row, behaviour);
     user["orgUserRelationIsIdpManaged"] = json!(row.user.idp_managed);
-    let shown =
-        if has_invites { behaviour.pending_role_with_invites } else { behaviour.pending_role };
+    let shown = if has_invites {
+        behaviour.pending_role_with_invites
+    } else {
+        behaviour.pending_role
+    };
     if row.user.status != UserStatus::Pending || shown == Shown::Yes {
         user["orgRole"] = json!(row.role);
     }
@@ -472,8 +565,11 @@ fn listed_user_json(row: &Row, has_invites: bool, behaviour: &Behaviour) -> Valu
         InvitesShown::Never => false,
     };
     if shows_invites {
-        user["invites"] =
-            row.invites.iter().map(|invite| invite_json(invite, behaviour)).collect();
+        user["invites"] = row
+            .invites
+            .iter()
+            .map(|invite| invite_json(invite, behaviour))
+            .collect();
     }
     user
 }

@@ -32,7 +32,10 @@ impl Operation {
     /// Whether the call can change anything in the organization.
     #[must_use]
     pub fn changes_something(self) -> bool {
-        !matches!(self, Self::GetInvite | Self::ListUsers | Self::GetUser | Self::Unknown)
+        !matches!(
+            self,
+            Self::GetInvite | Self::ListUsers | Self::GetUser | Self::Unknown
+        )
     }
 }
 

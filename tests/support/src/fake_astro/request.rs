@@ -22,14 +22,39 @@ const MAX_LIMIT: usize = 1000;
 /// A request that is as documented.
 #[derive(Debug)]
 pub(super) enum Request {
-    CreateInvite { organization: String, email: String, role: String },
-    GetInvite { invite: String },
-    DeleteInvite { organization: String, invite: String },
-    AnswerInvite { invite: String, accept: bool },
-    ListUsers { organization: String, query: ListQuery },
-    GetUser { organization: String, user: String },
-    ChangeRole { organization: String, user: String, role: String },
-    RemoveMember { organization: String, user: String },
+    CreateInvite {
+        organization: String,
+        email: String,
+        role: String,
+    },
+    GetInvite {
+        invite: String,
+    },
+    DeleteInvite {
+        organization: String,
+        invite: String,
+    },
+    AnswerInvite {
+        invite: String,
+        accept: bool,
+    },
+    ListUsers {
+        organization: String,
+        query: ListQuery,
+    },
+    GetUser {
+        organization: String,
+        user: String,
+    },
+    ChangeRole {
+        organization: String,
+        user: String,
+        role: String,
+    },
+    RemoveMember {
+        organization: String,
+        user: String,
+    },
 }
 
 /// A request that is not.
@@ -42,11 +67,19 @@ pub(super) struct Malformed {
 
 impl Malformed {
     fn new(status: u16, problem: impl Into<String>) -> Self {
-        Self { status, problem: problem.into(), field: None }
+        Self {
+            status,
+            problem: problem.into(),
+            field: None,
+        }
     }
 
     fn field(field: &'static str, problem: impl Into<String>) -> Self {
-        Self { status: 400, problem: problem.into(), field: Some(field) }
+        Self {
+            status: 400,
+            problem: problem.into(),
+            field: Some(field),
+        }
     }
 }
 
@@ -80,7 +113,9 @@ struct RoleBody {
 pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
-    let token = value.strip_prefix("Bearer ").filter(|token| !token.trim().is_empty())?;
+    let token = value
+        .strip_prefix("Bearer ")
+        .filter(|token| !token.trim().is_empty())?;
     values.next().is_none().then_some(token)
 }
 
@@ -91,12 +126,19 @@ pub(super) fn read(
     headers: &HeaderMap,
     body: &[u8],
 ) -> (Operation, Result<Request, Malformed>) {
-    let Some(path) = uri.path().strip_prefix(BASE).and_then(|path| path.strip_prefix('/')) else {
+    let Some(path) = uri
+        .path()
+        .strip_prefix(BASE)
+        .and_then(|path| path.strip_prefix('/'))
+    else {
         return (Operation::Unknown, Err(Malformed::new(404, "no such path")));
     };
     let segments: Vec<&str> = path.split('/').collect();
     if segments.iter().any(|segment| segment.is_empty()) {
-        return (Operation::Unknown, Err(Malformed::new(404, "an empty path segment")));
+        return (
+            Operation::Unknown,
+            Err(Malformed::new(404, "an empty path segment")),
+        );
     }
     let operation = match (method.as_str(), segments.as_slice()) {
         ("POST", ["organizations", _, "invites"]) => Operation::CreateInvite,
@@ -121,7 +163,10 @@ fn check_form(
     body: &[u8],
     operation: Operation,
 ) -> Result<(), Malformed> {
-    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accepts = headers
+        .get_all(header::ACCEPT)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     if !accepts.flat_map(|value| value.split(',')).any(is_json) {
         return Err(Malformed::new(400, "Accept is not application/json"));
     }
@@ -130,7 +175,10 @@ fn check_form(
     }
     if method == Method::POST {
         let mut types = headers.get_all(header::CONTENT_TYPE).iter();
-        let is_right = types.next().and_then(|value| value.to_str().ok()).is_some_and(is_json);
+        let is_right = types
+            .next()
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(is_json);
         if !is_right || types.next().is_some() {
             return Err(Malformed::new(415, "Content-Type is not application/json"));
         }
@@ -154,23 +202,38 @@ fn parameters(
     let segment = |at: usize| segments.get(at).copied().unwrap_or_default().to_owned();
     Ok(match operation {
         Operation::CreateInvite => {
-            let CreateBody { invitee_email: email, role } = parse(body)?;
+            let CreateBody {
+                invitee_email: email,
+                role,
+            } = parse(body)?;
             check_email(&email)?;
-            Request::CreateInvite { organization: segment(1), email, role: check_role(role)? }
+            Request::CreateInvite {
+                organization: segment(1),
+                email,
+                role: check_role(role)?,
+            }
         }
         Operation::GetInvite => Request::GetInvite { invite: segment(2) },
-        Operation::DeleteInvite => {
-            Request::DeleteInvite { organization: segment(1), invite: segment(3) }
-        }
+        Operation::DeleteInvite => Request::DeleteInvite {
+            organization: segment(1),
+            invite: segment(3),
+        },
         Operation::AnswerInvite => {
             let AnswerBody { invite_status } = parse(body)?;
             let accept = matches!(invite_status, InviteStatus::Accept);
-            Request::AnswerInvite { invite: segment(3), accept }
+            Request::AnswerInvite {
+                invite: segment(3),
+                accept,
+            }
         }
-        Operation::ListUsers => {
-            Request::ListUsers { organization: segment(1), query: list_query(uri)? }
-        }
-        Operation::GetUser => Request::GetUser { organization: segment(1), user: segment(3) },
+        Operation::ListUsers => Request::ListUsers {
+            organization: segment(1),
+            query: list_query(uri)?,
+        },
+        Operation::GetUser => Request::GetUser {
+            organization: segment(1),
+            user: segment(3),
+        },
         Operation::ChangeRole => {
             let RoleBody { role } = parse(body)?;
             Request::ChangeRole {
@@ -179,9 +242,10 @@ fn parameters(
                 role: check_role(role)?,
             }
         }
-        Operation::RemoveMember => {
-            Request::RemoveMember { organization: segment(1), user: segment(3) }
-        }
+        Operation::RemoveMember => Request::RemoveMember {
+            organization: segment(1),
+            user: segment(3),
+        },
         Operation::Unknown => return Err(Malformed::new(404, "no such call")),
     })
 }
@@ -196,12 +260,18 @@ pub(super) fn is_role(role: &str) -> bool {
 }
 
 fn check_role(role: String) -> Result<String, Malformed> {
-    if is_role(&role) { Ok(role) } else { Err(Malformed::field("role", "unknown role")) }
+    if is_role(&role) {
+        Ok(role)
+    } else {
+        Err(Malformed::field("role", "unknown role"))
+    }
 }
 
 /// Rough on purpose: it finds what is no address at all, not every fine point of the grammar.
 pub(super) fn is_email(email: &str) -> bool {
-    let Some((local, domain)) = email.rsplit_once('@') else { return false };
+    let Some((local, domain)) = email.rsplit_once('@') else {
+        return false;
+    };
     let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"@,;<>()[]\"\\".contains(c);
     !local.is_empty()
         && email.len() <= 254
@@ -211,17 +281,27 @@ pub(super) fn is_email(email: &str) -> bool {
 }
 
 fn check_email(email: &str) -> Result<(), Malformed> {
-    if is_email(email) { Ok(()) } else { Err(Malformed::field("inviteeEmail", "no e-mail address")) }
+    if is_email(email) {
+        Ok(())
+    } else {
+        Err(Malformed::field("inviteeEmail", "no e-mail address"))
+    }
 }
 
 fn list_query(uri: &Uri) -> Result<ListQuery, Malformed> {
     let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|error| Malformed::new(400, format!("the query: {error}")))?;
-    let mut query = ListQuery { limit: DEFAULT_LIMIT, ..ListQuery::default() };
+    let mut query = ListQuery {
+        limit: DEFAULT_LIMIT,
+        ..ListQuery::default()
+    };
     let mut seen: Vec<&str> = Vec::new();
     for (name, value) in &pairs {
         if name != "sorts" && seen.contains(&name.as_str()) {
-            return Err(Malformed::new(400, format!("query parameter {name} is given twice")));
+            return Err(Malformed::new(
+                400,
+                format!("query parameter {name} is given twice"),
+            ));
         }
         seen.push(name);
         match name.as_str() {
@@ -235,14 +315,21 @@ fn list_query(uri: &Uri) -> Result<ListQuery, Malformed> {
                 }
             }
             "sorts" => query.sorts.push(sort(value)?),
-            _ => return Err(Malformed::new(400, format!("unknown query parameter {name}"))),
+            _ => {
+                return Err(Malformed::new(
+                    400,
+                    format!("unknown query parameter {name}"),
+                ));
+            }
         }
     }
     Ok(query)
 }
 
 fn typed<T: std::str::FromStr>(value: &str, field: &'static str) -> Result<T, Malformed> {
-    value.parse().map_err(|_| Malformed::field(field, format!("{field} is malformed")))
+    value
+        .parse()
+        .map_err(|_| Malformed::field(field, format!("{field} is malformed")))
 }
 
 fn sort(value: &str) -> Result<(SortField, bool), Malformed> {

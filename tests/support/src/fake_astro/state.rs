@@ -142,7 +142,11 @@ struct Versioned<T> {
 
 impl<T> Versioned<T> {
     fn new(value: T) -> Self {
-        Self { past: Vec::new(), current: value, since: Instant::now() }
+        Self {
+            past: Vec::new(),
+            current: value,
+            since: Instant::now(),
+        }
     }
 
     fn replace(&mut self, value: T) {
@@ -155,7 +159,11 @@ impl<T> Versioned<T> {
         if self.since <= at {
             return Some(&self.current);
         }
-        self.past.iter().rev().find(|(since, _)| *since <= at).map(|(_, value)| value)
+        self.past
+            .iter()
+            .rev()
+            .find(|(since, _)| *since <= at)
+            .map(|(_, value)| value)
     }
 }
 
@@ -233,7 +241,8 @@ impl Organization {
 
     fn push_user(&mut self, user: User) {
         self.user_ids.insert(user.id.clone(), self.users.len());
-        self.user_addresses.insert(user.address.clone(), self.users.len());
+        self.user_addresses
+            .insert(user.address.clone(), self.users.len());
         self.users.push(Versioned::new(user));
     }
 
@@ -262,12 +271,17 @@ impl Organization {
     }
 
     pub(super) fn invites_to(&self, email: &str) -> impl Iterator<Item = &Invite> {
-        let places = self.invites_of.get(&canonical(email)).map_or(&[][..], Vec::as_slice);
+        let places = self
+            .invites_of
+            .get(&canonical(email))
+            .map_or(&[][..], Vec::as_slice);
         places.iter().map(|&at| &self.invites[at].current)
     }
 
     pub(super) fn change_invite(&mut self, id: &str, change: impl FnOnce(&mut Invite)) -> bool {
-        let Some(&at) = self.invite_ids.get(id) else { return false };
+        let Some(&at) = self.invite_ids.get(id) else {
+            return false;
+        };
         let mut invite = self.invites[at].current.clone();
         change(&mut invite);
         self.invites[at].replace(invite);
@@ -280,7 +294,9 @@ impl Organization {
         now: Timestamp,
         change: impl FnOnce(&mut User),
     ) -> bool {
-        let Some(&at) = self.user_ids.get(id) else { return false };
+        let Some(&at) = self.user_ids.get(id) else {
+            return false;
+        };
         let mut user = self.users[at].current.clone();
         change(&mut user);
         user.updated_at = now;
@@ -346,7 +362,10 @@ impl Organization {
         let at = self.invites.len();
         self.invite_ids.insert(invite.id.clone(), at);
         self.invite_ids.insert(invite.ticket_id.clone(), at);
-        self.invites_of.entry(invite.address.clone()).or_default().push(at);
+        self.invites_of
+            .entry(invite.address.clone())
+            .or_default()
+            .push(at);
         self.invites.push(Versioned::new(invite.clone()));
         invite
     }
@@ -361,7 +380,9 @@ impl Organization {
         now: Timestamp,
         behaviour: &Behaviour,
     ) -> Result<(Invite, bool), Refused> {
-        let is_member = self.person(email).is_some_and(|u| u.status != UserStatus::Pending);
+        let is_member = self
+            .person(email)
+            .is_some_and(|u| u.status != UserStatus::Pending);
         if is_member {
             match behaviour.post_member {
                 PostMember::BadRequest => {
@@ -383,7 +404,10 @@ impl Organization {
             }
         }
         let expires_at = later(now, lifetime);
-        Ok((self.invite_person(email, role, inviter, expires_at, now), true))
+        Ok((
+            self.invite_person(email, role, inviter, expires_at, now),
+            true,
+        ))
     }
 
     /// DELETE of an invite.
@@ -395,7 +419,10 @@ impl Organization {
     ) -> Result<(), Refused> {
         const NOT_FOUND: Refused = Refused(404, "Invite not found");
         // By its id only: the reference allows the ticket id for GET alone.
-        let invite = self.invite(id).filter(|invite| invite.id == id).ok_or(NOT_FOUND)?;
+        let invite = self
+            .invite(id)
+            .filter(|invite| invite.id == id)
+            .ok_or(NOT_FOUND)?;
         match invite.state {
             InviteState::Deleted | InviteState::Rejected => return Err(NOT_FOUND),
             InviteState::Accepted => match behaviour.delete_accepted {
@@ -423,14 +450,22 @@ impl Organization {
         accept: bool,
         now: Timestamp,
     ) -> Result<Invite, Refused> {
-        let invite = self.invite(id).ok_or(Refused(404, "Invite not found"))?.clone();
+        let invite = self
+            .invite(id)
+            .ok_or(Refused(404, "Invite not found"))?
+            .clone();
         if !invite.is_live(now) {
             return Err(Refused(400, "Invite is no longer pending"));
         }
-        let state = if accept { InviteState::Accepted } else { InviteState::Rejected };
+        let state = if accept {
+            InviteState::Accepted
+        } else {
+            InviteState::Rejected
+        };
         self.change_invite(&invite.id, |invite| invite.state = state);
-        let is_pending =
-            self.person(&invite.email).is_none_or(|user| user.status == UserStatus::Pending);
+        let is_pending = self
+            .person(&invite.email)
+            .is_none_or(|user| user.status == UserStatus::Pending);
         if accept && is_pending {
             self.put_user(&invite.email, &invite.role, UserStatus::Active, now);
         }
@@ -445,7 +480,9 @@ impl Organization {
         moment: Moment,
         behaviour: &Behaviour,
     ) -> Result<(), Refused> {
-        let row = self.row(user_id, moment, behaviour).ok_or(Refused(404, "User not found"))?;
+        let row = self
+            .row(user_id, moment, behaviour)
+            .ok_or(Refused(404, "User not found"))?;
         if row.user.status == UserStatus::Pending {
             return Err(match behaviour.role_of_pending {
                 RoleOfPending::BadRequest => Refused(400, "User has not accepted the invite"),
@@ -467,23 +504,42 @@ impl Organization {
 
     /// One user, as GET by id shows them: without delay.
     pub(super) fn row(&self, user_id: &str, moment: Moment, behaviour: &Behaviour) -> Option<Row> {
-        self.show(self.user(user_id)?, moment.monotonic, moment.wall, behaviour)
+        self.show(
+            self.user(user_id)?,
+            moment.monotonic,
+            moment.wall,
+            behaviour,
+        )
     }
 
     /// The rows that a list selects, sorted and before they are cut into pages.
-    pub(super) fn list(&self, query: &ListQuery, moment: Moment, behaviour: &Behaviour) -> Vec<Row> {
+    pub(super) fn list(
+        &self,
+        query: &ListQuery,
+        moment: Moment,
+        behaviour: &Behaviour,
+    ) -> Vec<Row> {
         let Some(as_of) = moment.monotonic.checked_sub(behaviour.list_delay) else {
             return Vec::new();
         };
-        let shows_pending = query.has_invites == Some(true)
-            || behaviour.default_list == DefaultList::WithPending;
+        let shows_pending =
+            query.has_invites == Some(true) || behaviour.default_list == DefaultList::WithPending;
         let mut rows: Vec<Row> = self
             .users
             .iter()
             .filter_map(|user| self.show(user.as_of(as_of)?, as_of, moment.wall, behaviour))
-            .filter(|row| query.has_invites.is_none_or(|has| has != row.invites.is_empty()))
+            .filter(|row| {
+                query
+                    .has_invites
+                    .is_none_or(|has| has != row.invites.is_empty())
+            })
             .filter(|row| shows_pending || row.user.status != UserStatus::Pending)
-            .filter(|row| query.search.as_ref().is_none_or(|term| found(row, term, behaviour.search)))
+            .filter(|row| {
+                query
+                    .search
+                    .as_ref()
+                    .is_none_or(|term| found(row, term, behaviour.search))
+            })
             .collect();
         rows.sort_by(|a, b| {
             let by_fields = query.sorts.iter().map(|&(field, ascending)| {
@@ -505,7 +561,10 @@ impl Organization {
         if user.removed {
             return None;
         }
-        let places = self.invites_of.get(&user.address).map_or(&[][..], Vec::as_slice);
+        let places = self
+            .invites_of
+            .get(&user.address)
+            .map_or(&[][..], Vec::as_slice);
         let pending: Vec<&Invite> = places
             .iter()
             .filter_map(|&at| self.invites[at].as_of(as_of))
@@ -519,7 +578,11 @@ impl Organization {
             .map(|&invite| invite.clone())
             .collect();
         if user.status != UserStatus::Pending {
-            return Some(Row { user: user.clone(), invites, role: Some(user.role.clone()) });
+            return Some(Row {
+                user: user.clone(),
+                invites,
+                role: Some(user.role.clone()),
+            });
         }
         let is_gone = invites.is_empty()
             && if pending.is_empty() {
@@ -527,8 +590,14 @@ impl Organization {
             } else {
                 behaviour.row_after_expiry == RowAfterExpiry::Gone
             };
-        let role = invites.last().map_or_else(|| user.role.clone(), |invite| invite.role.clone());
-        (!is_gone).then(|| Row { user: user.clone(), invites, role: Some(role) })
+        let role = invites
+            .last()
+            .map_or_else(|| user.role.clone(), |invite| invite.role.clone());
+        (!is_gone).then(|| Row {
+            user: user.clone(),
+            invites,
+            role: Some(role),
+        })
     }
 }
 
@@ -550,9 +619,11 @@ pub(super) fn get_invite<'a>(
 /// Whom an invite names as the one who sent it.
 pub(super) fn inviter(kind: InviterKind, user: &User, key_id: &str) -> Inviter {
     match kind {
-        InviterKind::User => {
-            Inviter { id: user.id.clone(), name: user.username.clone(), is_service_key: false }
-        }
+        InviterKind::User => Inviter {
+            id: user.id.clone(),
+            name: user.username.clone(),
+            is_service_key: false,
+        },
         InviterKind::ServiceKey => Inviter {
             id: key_id.to_owned(),
             name: "operator token".to_owned(),

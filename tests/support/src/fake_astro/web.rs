@@ -33,11 +33,26 @@ struct NewFault {
 
 pub(super) fn routes(control: Control) -> Router {
     Router::new()
-        .route("/emails", get(async |State(control): State<Control>| Json(control.emails())))
-        .route("/invites", get(async |State(control): State<Control>| Json(control.invites())))
-        .route("/users", get(async |State(control): State<Control>| Json(control.users())))
-        .route("/calls", get(async |State(control): State<Control>| Json(control.calls())))
-        .route("/violations", get(async |State(control): State<Control>| Json(control.violations())))
+        .route(
+            "/emails",
+            get(async |State(control): State<Control>| Json(control.emails())),
+        )
+        .route(
+            "/invites",
+            get(async |State(control): State<Control>| Json(control.invites())),
+        )
+        .route(
+            "/users",
+            get(async |State(control): State<Control>| Json(control.users())),
+        )
+        .route(
+            "/calls",
+            get(async |State(control): State<Control>| Json(control.calls())),
+        )
+        .route(
+            "/violations",
+            get(async |State(control): State<Control>| Json(control.violations())),
+        )
         .route("/invites/{id}/{action}", post(act))
         .route("/faults", post(add_fault).delete(clear_faults))
         .with_state(control)
@@ -52,11 +67,16 @@ async fn act(
         "reject" => control.reject(&id),
         "revoke" => control.revoke(&id),
         "expire" => control.expire(&id),
-        _ => Err(anyhow::anyhow!("no such action: accept, reject, revoke, expire")),
+        _ => Err(anyhow::anyhow!(
+            "no such action: accept, reject, revoke, expire"
+        )),
     };
     match done {
         Ok(()) => (StatusCode::OK, Json(json!(control.invite(&id)))),
-        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"message": error.to_string()}))),
+        Err(error) => (
+            StatusCode::BAD_REQUEST,
+            Json(json!({"message": error.to_string()})),
+        ),
     }
 }
 
@@ -64,7 +84,11 @@ async fn add_fault(State(control): State<Control>, Json(new): Json<NewFault>) ->
     let target = new.operation.map_or(Target::Every, Target::Only);
     let times = new.times.map_or(Times::UntilCleared, Times::Next);
     if let Some(delay) = new.delay_ms {
-        control.fault(target, Fault::Delay(new.when, Duration::from_millis(delay)), times);
+        control.fault(
+            target,
+            Fault::Delay(new.when, Duration::from_millis(delay)),
+            times,
+        );
     }
     if let Some(answer) = new.answer {
         control.fault(target, Fault::Answer(new.when, answer), times);
