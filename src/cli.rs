@@ -103,11 +103,13 @@ struct InviteArgs {
 
 /// A duration such as `90s`, `100ms` or `1m30s`.
 fn duration(text: &str) -> Result<Duration, String> {
-    text.parse::<kube::core::Duration>()
-        .map_err(|error| format!("{error}; write it like 90s, 100ms or 1m30s"))
-        .and_then(|duration| {
-            Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())
-        })
+    let duration: kube::core::Duration = text
+        .parse()
+        .map_err(|error| format!("{error}; write it like 90s, 100ms or 1m30s"))?;
+    if duration.is_negative() {
+        return Err("a duration cannot be negative".to_owned());
+    }
+    Ok(duration.into())
 }
 
 /// Runs the command line; what goes wrong is said in one sentence on standard error.

@@ -47,22 +47,20 @@ impl Leadership {
     }
 }
 
+/// Whoever holds the lock is the only one who plans and acts for the address.
+pub type SharedMemory = Arc<tokio::sync::Mutex<Memory>>;
+
 /// One uninterrupted term of leadership.
 pub struct Term {
     /// When it began, by this process's monotonic clock.
     pub began: Instant,
-    memories: Mutex<HashMap<(String, Address), Arc<tokio::sync::Mutex<Memory>>>>,
+    memories: Mutex<HashMap<(String, Address), SharedMemory>>,
 }
 
 impl Term {
-    /// What this term did on an address of an organization. Whoever holds its lock is the only one
-    /// who plans and acts for the address.
+    /// What this term did on an address of an organization.
     #[must_use]
-    pub fn memory(
-        &self,
-        organization_id: &str,
-        address: &Address,
-    ) -> Arc<tokio::sync::Mutex<Memory>> {
+    pub fn memory(&self, organization_id: &str, address: &Address) -> SharedMemory {
         Arc::clone(
             self.memories
                 .lock()

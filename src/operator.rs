@@ -1,16 +1,17 @@
 //! Wiring: watches, controllers, and their end.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::Config as ControllerConfig;
+use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Event};
-use kube::runtime::{Controller, WatchStreamExt, predicates};
+use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::astro::budget::Rates;
@@ -84,7 +85,7 @@ pub async fn run(
     let (namespace_store, namespace_writer) = reflector::store();
     let context = Arc::new(Context {
         client: client.clone(),
-        writer: Writer::new(client.clone()),
+        writer: Writer::new(client),
         invites: Invites::new(invite_store.clone()),
         organizations: organization_store.clone(),
         namespaces: namespace_store.clone(),
@@ -98,105 +99,153 @@ pub async fn run(
         trigger_invites,
         trigger_organizations,
     });
-
-    let namespaces = kube::runtime::watcher(
-        Api::<PartialObjectMeta<Namespace>>::all(client.clone()),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .reflect(namespace_writer)
-    .touched_objects()
-    .predicate_filter(predicates::labels, Default::default())
-    .try_for_each(|namespace| {
-        trigger_namespace(&namespace, &context);
-        future::ok(())
-    });
-    // Only what changed is of interest, not what is in them: the token is read when it is needed.
-    let secrets = kube::runtime::watcher(
-        Api::<PartialObjectMeta<Secret>>::namespaced(client.clone(), &context.own_namespace),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .touched_objects()
-    .try_for_each(|secret| {
-        trigger_token(&secret, &context);
-        future::ok(())
-    });
-
-    let (stopping, stopped) = tokio::sync::watch::channel(false);
+    let (stopping, stopped) = watch::channel(false);
     tokio::spawn(async move {
         stop.await;
         stopping.send(true).ok();
     });
-    let until_stop = |mut stopped: tokio::sync::watch::Receiver<bool>| async move {
-        stopped.wait_for(|stopped| *stopped).await.ok();
-    };
 
-    let organization_events = followed(
-        kube::runtime::watcher(
-            Api::<Organization>::all(client.clone()),
-            watcher::Config::default(),
-        )
-        .default_backoff()
-        .reflect(organization_writer),
-        Arc::clone(&context),
+    let organizations = control_organizations(
+        &context,
+        organization_writer,
+        organization_triggers,
+        stopped.clone(),
     );
-    let organizations = Controller::for_stream(organization_events, organization_store.clone())
-        .reconcile_on(UnboundedReceiverStream::new(organization_triggers))
-        .graceful_shutdown_on(until_stop(stopped.clone()))
-        .run(
-            organization::reconcile,
-            |_, error, _| match *error {},
-            Arc::clone(&context),
-        )
-        .for_each(|_| future::ready(()));
+    let invites = control_invites(&context, invite_writer, invite_triggers, stopped);
+    let controllers = async {
+        // Policies and connections first: an Organization that is not known yet is not missing.
+        let invites = async {
+            namespace_store.wait_until_ready().await.ok();
+            organization_store.wait_until_ready().await.ok();
+            invites.await;
+        };
+        future::join(invites, organizations).await
+    };
+    tracing::info!("watching");
+    tokio::select! {
+        ((), ()) = controllers => {}
+        () = watch_namespaces(&context, namespace_writer) => tracing::error!("the watch on namespaces ended"),
+        () = watch_secrets(&context) => tracing::error!("the watch on Secrets ended"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
 
-    let invite_api = Api::<OrgInvite>::all(client);
+/// Keeps the labels of namespaces, and plans again what a change of them is about.
+async fn watch_namespaces(
+    context: &Context,
+    writer: reflector::store::Writer<PartialObjectMeta<Namespace>>,
+) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
+    kube::runtime::watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .touched_objects()
+        .predicate_filter(predicates::labels, PredicateConfig::default())
+        .for_each(|namespace| {
+            match namespace {
+                Ok(namespace) => trigger_namespace(&namespace, context),
+                Err(error) => {
+                    tracing::warn!(%error, "watching namespaces failed; it is tried again");
+                }
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+/// Notices changed token Secrets. Only that they changed: the token is read when it is needed.
+async fn watch_secrets(context: &Context) {
+    let api: Api<PartialObjectMeta<Secret>> =
+        Api::namespaced(context.client.clone(), &context.own_namespace);
+    kube::runtime::watcher(api, watcher::Config::default())
+        .default_backoff()
+        .touched_objects()
+        .for_each(|secret| {
+            match secret {
+                Ok(secret) => trigger_token(&secret, context),
+                Err(error) => tracing::warn!(%error, "watching Secrets failed; it is tried again"),
+            }
+            future::ready(())
+        })
+        .await;
+}
+
+fn control_organizations(
+    context: &Arc<Context>,
+    writer: reflector::store::Writer<Organization>,
+    triggers: mpsc::UnboundedReceiver<ObjectRef<Organization>>,
+    stopped: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let api: Api<Organization> = Api::all(context.client.clone());
+    let events = kube::runtime::watcher(api, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer);
+    Controller::for_stream(
+        followed(events, Arc::clone(context)),
+        context.organizations.clone(),
+    )
+    .reconcile_on(UnboundedReceiverStream::new(triggers))
+    .graceful_shutdown_on(until(stopped))
+    .run(
+        organization::reconcile,
+        |_, error, _| match *error {},
+        Arc::clone(context),
+    )
+    .for_each(log)
+}
+
+fn control_invites(
+    context: &Arc<Context>,
+    writer: reflector::store::Writer<OrgInvite>,
+    triggers: mpsc::UnboundedReceiver<ObjectRef<OrgInvite>>,
+    stopped: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + use<> {
+    let api: Api<OrgInvite> = Api::all(context.client.clone());
     let config = match context.only.as_slice() {
         [only] => watcher::Config::default().fields(&format!("spec.organizationRef.name={only}")),
         _ => watcher::Config::default(),
     };
+    let store = writer.as_reader();
+    let events = kube::runtime::watcher(api, config)
+        .default_backoff()
+        .modify(slim)
+        .reflect(writer);
     let trigger = context.trigger_invites.clone();
-    let invite_events = context
-        .invites
-        .clone()
-        .follow(
-            kube::runtime::watcher(invite_api, config)
-                .default_backoff()
-                .modify(slim)
-                .reflect(invite_writer),
-            move |others| {
-                for other in others {
-                    trigger.send(other).ok();
-                }
-            },
+    let events = context.invites.clone().follow(events, move |others| {
+        for other in others {
+            trigger.send(other).ok();
+        }
+    });
+    Controller::for_stream(events.applied_objects(), store)
+        .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
+        .reconcile_on(UnboundedReceiverStream::new(triggers))
+        .graceful_shutdown_on(until(stopped))
+        .run(
+            org_invite::reconcile,
+            |_, error, _| match *error {},
+            Arc::clone(context),
         )
-        .applied_objects();
-    let invites = async {
-        // Policies and connections first: an Organization that is not known yet is not missing.
-        namespace_store.wait_until_ready().await.ok();
-        organization_store.wait_until_ready().await.ok();
-        Controller::for_stream(invite_events, invite_store)
-            .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
-            .reconcile_on(UnboundedReceiverStream::new(invite_triggers))
-            .graceful_shutdown_on(until_stop(stopped.clone()))
-            .run(
-                org_invite::reconcile,
-                |_, error, _| match *error {},
-                Arc::clone(&context),
-            )
-            .for_each(|_| future::ready(()))
-            .await;
-    };
+        .for_each(log)
+}
 
-    tracing::info!("watching");
-    tokio::select! {
-        ((), ()) = future::join(invites, organizations) => {}
-        result = namespaces => tracing::error!(?result, "the watch on namespaces ended"),
-        result = secrets => tracing::error!(?result, "the watch on Secrets ended"),
+async fn until(mut stopped: watch::Receiver<bool>) {
+    stopped.wait_for(|stopped| *stopped).await.ok();
+}
+
+/// What a controller's run tells beside its reconciles: failures of its watches.
+fn log<K: kube::runtime::reflector::Lookup>(
+    outcome: Result<(ObjectRef<K>, Action), ControllerError<Infallible, watcher::Error>>,
+) -> future::Ready<()>
+where
+    K::DynamicType: std::fmt::Debug,
+{
+    match outcome {
+        // An object that went between its trigger and its turn.
+        Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
+        Err(error) => tracing::warn!(%error, "watching failed; it is tried again"),
     }
-    tracing::info!("stopped");
-    Ok(())
+    future::ready(())
 }
 
 /// Notices Organizations that are deleted: a reflector drops them, and no reconcile follows.

@@ -582,11 +582,8 @@ fn member_state(
         "The person accepted and is a member of the organization".to_owned()
     };
     if let Some(role) = role.filter(|role| *role != facts.role) {
-        message.push_str(&format!(
-            " with the role {}, not {}: change it in Astro",
-            name(role),
-            name(facts.role)
-        ));
+        let (present, wanted) = (name(role), name(facts.role));
+        message = format!("{message} with the role {present}, not {wanted}: change it in Astro");
     }
     message.push_str(". Deleting this object does not remove the person");
     let reason = if role.is_some_and(|role| role != facts.role) {

@@ -258,10 +258,7 @@ impl Session {
         };
         let (status, request_id) = match &outcome {
             Ok(answer) => (Some(answer.status()), None),
-            Err(Error::Refused(refusal)) => (Some(refusal.status), refusal.request_id.as_deref()),
-            Err(error @ Error::Unknown { request_id, .. }) => {
-                (error.status(), request_id.as_deref())
-            }
+            Err(error) => (error.status(), error.request_id()),
         };
         let seconds = began.elapsed().as_secs_f64();
         tracing::debug!(operation, status, request_id, seconds, "called Astro");

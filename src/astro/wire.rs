@@ -34,8 +34,8 @@ pub struct ErrorBody {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Invite {
-    #[serde(default)]
-    invite_id: String,
+    #[serde(default, rename = "inviteId")]
+    id: String,
     #[serde(default)]
     organization_id: String,
     #[serde(default, deserialize_with = "or_none")]
@@ -51,8 +51,8 @@ pub struct Invite {
 #[serde(rename_all = "camelCase")]
 struct Subject {
     id: String,
-    #[serde(default, deserialize_with = "or_none")]
-    subject_type: Option<SubjectKind>,
+    #[serde(default, rename = "subjectType", deserialize_with = "or_none")]
+    kind: Option<SubjectKind>,
     #[serde(default, deserialize_with = "or_none")]
     full_name: Option<String>,
     #[serde(default, deserialize_with = "or_none")]
@@ -107,7 +107,7 @@ impl TryFrom<Invite> for super::Invite {
     type Error = &'static str;
 
     fn try_from(wire: Invite) -> Result<Self, Self::Error> {
-        if wire.invite_id.is_empty() {
+        if wire.id.is_empty() {
             return Err("has an invite without an ID");
         }
         let subject = |subject: Option<Subject>| {
@@ -116,7 +116,7 @@ impl TryFrom<Invite> for super::Invite {
                 .map(super::Subject::from)
         };
         Ok(Self {
-            id: wire.invite_id,
+            id: wire.id,
             organization_id: wire.organization_id,
             expires_at: wire.expires_at,
             invitee: subject(wire.invitee),
@@ -130,7 +130,7 @@ impl From<Subject> for super::Subject {
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
         Self {
             id: wire.id,
-            kind: wire.subject_type,
+            kind: wire.kind,
             name: filled(wire.full_name).or(filled(wire.api_token_name)),
             username: filled(wire.username),
         }

@@ -273,7 +273,8 @@ impl Turn<'_> {
         match self.delete(&invite.id).await {
             Ok(()) => tracing::info!(invite = %invite.id, "revoked: its OrgInvite is gone"),
             Err(error) => {
-                tracing::error!(%error, invite = %invite.id, "an invitation whose OrgInvite was removed by force could not be revoked: revoke it in Astro")
+                let advice = "its OrgInvite was removed by force: revoke the invitation in Astro";
+                tracing::error!(%error, invite = %invite.id, advice, "could not revoke");
             }
         }
         Ok(())
@@ -502,7 +503,7 @@ impl Turn<'_> {
 
     /// Asks to be planned again after the next pass that could tell more.
     fn await_pass(&self, begun: Option<Instant>) {
-        let begun = begun.or_else(|| self.memory.last_call);
+        let begun = begun.or(self.memory.last_call);
         self.connection
             .directory
             .want(self.next_pass(begun), self.address.clone());

@@ -66,15 +66,12 @@ impl Memory {
 
     /// Whether a cache that shows `objects` for the address has caught up with our own last writes.
     /// An object that is not there any more has.
-    pub fn caught_up<'a, K: Resource + 'a>(
-        &mut self,
-        objects: impl Iterator<Item = &'a K> + Clone,
-    ) -> bool {
+    pub fn caught_up<K: Resource>(&mut self, objects: &[&K]) -> bool {
         self.written.retain(|uid, written| {
             objects
-                .clone()
+                .iter()
                 .find(|object| object.meta().uid.as_ref() == Some(uid))
-                .is_some_and(|object| version(object).is_some_and(|version| version < *written))
+                .is_some_and(|object| version(*object).is_some_and(|version| version < *written))
         });
         self.written.is_empty()
     }

@@ -92,7 +92,7 @@ async fn attend(
     let all = context
         .invites
         .for_address(&address, &object.spec.organization_ref.name);
-    if !memory.caught_up(all.iter().map(AsRef::as_ref)) {
+    if !memory.caught_up(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
         return Ok(Action::requeue(CACHE_LAG));
     }
     let others: Vec<Arc<OrgInvite>> = all
@@ -179,8 +179,7 @@ impl Turn<'_> {
         let attempt = match claims::attempt(self.object) {
             Some(Err(error)) => {
                 let message = format!(
-                    "The annotation {} cannot be read ({error}), so that nobody knows whether an e-mail is on its way. Remove it when Astro shows no invitation that this object does not record",
-                    ATTEMPT_ANNOTATION
+                    "The annotation {ATTEMPT_ANNOTATION} cannot be read ({error}), so that nobody knows whether an e-mail is on its way. Remove it when Astro shows no invitation that this object does not record"
                 );
                 return say(
                     self.context,

@@ -1,4 +1,8 @@
 //! `OrgInvite`: one person, one invitation.
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column repeats the same keys"
+)]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};

@@ -1,4 +1,8 @@
 //! `Organization`: where to invite, and who may invite whom as what.
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "each printer column repeats the same keys"
+)]
 
 use std::time::Duration;
 

@@ -16,12 +16,14 @@
 //! # }
 //! ```
 
+mod answer;
 mod behaviour;
 mod connection;
 mod control;
 mod faults;
 mod http;
 mod journal;
+mod organization;
 mod request;
 mod state;
 mod web;
@@ -57,7 +59,8 @@ pub use self::{
 use self::{
     connection::{Connection, CuttingListener, Open},
     faults::{Buckets, Faults, Held},
-    state::{Organization, new_id, new_secret},
+    organization::Organization,
+    state::{new_id, new_secret},
 };
 
 /// How a fake begins.

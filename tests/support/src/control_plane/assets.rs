@@ -30,10 +30,10 @@ const ENVTEST_VERSION: &str = "1.37.x";
 
 /// The first answers whether there is internet; only then is the second, the download, worth waiting for.
 const ENVTEST_INDEX_DEADLINE: Duration = Duration::from_secs(20);
-const ENVTEST_DOWNLOAD_DEADLINE: Duration = Duration::from_secs(180);
+const ENVTEST_DOWNLOAD_DEADLINE: Duration = Duration::from_mins(3);
 
 /// From an empty Go cache on a slow machine. Waiting for another process that builds the same takes no longer.
-const BUILD_DEADLINE: Duration = Duration::from_secs(45 * 60);
+const BUILD_DEADLINE: Duration = Duration::from_mins(45);
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The prefix of directories in the cache that hold unfinished work.
@@ -88,59 +88,79 @@ impl Binary {
     }
 }
 
-/// Finds a program, or gets it: then this takes minutes, and tells on standard error how it goes.
-pub(super) async fn find(binary: Binary) -> Result<PathBuf> {
-    let (path, source) = match from_environment(binary)? {
-        Some(path) => (path, "KUBEBUILDER_ASSETS"),
-        None => from_cache(binary).await?,
-    };
-    let path = fs::canonicalize(&path).with_context(|| format!("finding {}", path.display()))?;
-    eprintln!(
-        "control plane: {} from {source}: {}",
-        binary.name(),
-        path.display()
-    );
-    Ok(path)
+/// Finds programs, or gets them: then this takes minutes, and tells on standard error how it goes.
+pub(super) async fn find<const N: usize>(binaries: [Binary; N]) -> Result<[PathBuf; N]> {
+    let given = from_environment(&binaries)?;
+    let missing: Vec<Binary> = binaries
+        .into_iter()
+        .filter(|&binary| given(binary).is_none())
+        .collect();
+    let cache = cache_directory()?;
+    if !missing.is_empty() {
+        fill(&cache, &missing).await?;
+    }
+    let mut paths = [const { PathBuf::new() }; N];
+    for (path, binary) in paths.iter_mut().zip(binaries) {
+        let found = given(binary).unwrap_or_else(|| cache.join(binary.name()));
+        // The true path, since it names the version of an archive.
+        *path = fs::canonicalize(&found).with_context(|| format!("finding {}", found.display()))?;
+    }
+    let sources: Vec<_> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    eprintln!("control plane: using {}", sources.join(" and "));
+    Ok(paths)
 }
 
-fn from_environment(binary: Binary) -> Result<Option<PathBuf>> {
-    let Some(directory) = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty())
-    else {
-        return Ok(None);
+/// The directory that the environment names need not have what is not essential: an envtest archive is enough.
+fn from_environment(binaries: &[Binary]) -> Result<impl Fn(Binary) -> Option<PathBuf>> {
+    let directory = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty());
+    let given = move |binary: Binary| {
+        let path = Path::new(directory.as_ref()?).join(binary.name());
+        (path.is_file() || binary.is_essential()).then_some(path)
     };
-    let path = Path::new(&directory).join(binary.name());
-    if path.is_file() {
-        return Ok(Some(path));
-    }
-    if binary.is_essential() {
+    let missing: Vec<String> = binaries
+        .iter()
+        .filter_map(|&binary| given(binary))
+        .filter(|path| !path.is_file())
+        .map(|path| path.display().to_string())
+        .collect();
+    if !missing.is_empty() {
         bail!(
             "KUBEBUILDER_ASSETS is set, but there is no {}",
-            path.display()
+            missing.join(" and no ")
         );
     }
-    Ok(None)
+    Ok(given)
 }
 
-async fn from_cache(binary: Binary) -> Result<(PathBuf, &'static str)> {
-    let cache = cache_directory()?;
-    let path = cache.join(binary.name());
-    if path.is_file() {
-        return Ok((path, "the cache"));
+/// Gets into the cache what is not there yet.
+async fn fill(cache: &Path, binaries: &[Binary]) -> Result<()> {
+    let missing = |binary: &&Binary| !cache.join(binary.name()).is_file();
+    if !binaries.iter().any(|binary| missing(&binary)) {
+        return Ok(());
     }
-    fs::create_dir_all(&cache).with_context(|| format!("creating {}", cache.display()))?;
-    let _lock = lock(&cache).await?;
-    if path.is_file() {
-        return Ok((path, "the cache"));
+    fs::create_dir_all(cache).with_context(|| format!("creating {}", cache.display()))?;
+    let _lock = lock(cache).await?;
+    remove_unfinished(cache)?;
+    let wanted: Vec<Binary> = binaries
+        .iter()
+        .filter(missing)
+        .filter(|binary| binary.is_in_envtest_archive())
+        .copied()
+        .collect();
+    if !wanted.is_empty()
+        && let Err(error) = from_envtest_archive(&wanted, cache).await
+    {
+        eprintln!(
+            "control plane: building from source, since there is no envtest archive: {error:#}"
+        );
     }
-    remove_unfinished(&cache)?;
-    if binary.is_in_envtest_archive() {
-        match from_envtest_archive(binary, &cache).await {
-            Ok(()) => return Ok((path, "the envtest archive")),
-            Err(error) => eprintln!("control plane: no envtest archive: {error:#}"),
-        }
+    for &binary in binaries.iter().filter(missing) {
+        build(binary, cache).await?;
     }
-    build(binary, &cache).await?;
-    Ok((path, "Go modules"))
+    Ok(())
 }
 
 /// One for each platform and pair of versions, for all checkouts of a user.
@@ -203,7 +223,7 @@ fn remove_unfinished(cache: &Path) -> Result<()> {
 }
 
 /// Links to the archive's directory rather than copying: its name tells which patch version this is.
-async fn from_envtest_archive(binary: Binary, cache: &Path) -> Result<()> {
+async fn from_envtest_archive(binaries: &[Binary], cache: &Path) -> Result<()> {
     let archives = cache.join("envtest");
     setup_envtest(
         &["list", ENVTEST_VERSION],
@@ -213,16 +233,18 @@ async fn from_envtest_archive(binary: Binary, cache: &Path) -> Result<()> {
     .await?;
     let use_archive = ["use", "-p", "path", ENVTEST_VERSION];
     let directory = setup_envtest(&use_archive, &archives, ENVTEST_DOWNLOAD_DEADLINE).await?;
-    let path = Path::new(directory.trim()).join(binary.name());
-    if !path.is_file() {
-        bail!("there is no {}", path.display());
-    }
     let unfinished = tempfile::Builder::new()
         .prefix(UNFINISHED)
         .tempdir_in(cache)?;
-    let link = unfinished.path().join(binary.name());
-    symlink(path, &link)?;
-    fs::rename(link, cache.join(binary.name()))?;
+    for binary in binaries {
+        let path = Path::new(directory.trim()).join(binary.name());
+        if !path.is_file() {
+            bail!("there is no {}", path.display());
+        }
+        let link = unfinished.path().join(binary.name());
+        symlink(path, &link)?;
+        fs::rename(link, cache.join(binary.name()))?;
+    }
     Ok(())
 }
 

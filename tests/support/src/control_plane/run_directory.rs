@@ -10,7 +10,7 @@ const PREFIX: &str = "orginvite-control-plane-";
 const LOCK: &str = "lock";
 
 /// A directory without a lock file is left alone for this long: its owner may be about to lock it.
-const TIME_TO_LOCK: Duration = Duration::from_secs(60);
+const TIME_TO_LOCK: Duration = Duration::from_mins(1);
 
 /// Removed when dropped. While its owner lives, a lock is held on a file in it; the kernel gives that up however the
 /// owner ends, and the next owner of such a directory removes those whose lock is free.

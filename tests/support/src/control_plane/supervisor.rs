@@ -150,13 +150,15 @@ async fn carry_out(order: &str, ready: &Ready, servers: &mut Vec<Server>) -> Res
             start_controller_manager(ready, servers).await?;
             Ok(Answer::Done)
         }
-        Order::Kubectl => Ok(Answer::Found(assets::find(Binary::Kubectl).await?)),
+        Order::Kubectl => {
+            let [kubectl] = assets::find([Binary::Kubectl]).await?;
+            Ok(Answer::Found(kubectl))
+        }
     }
 }
 
 async fn start(directory: &Path, servers: &mut Vec<Server>) -> Result<Ready> {
-    let etcd = assets::find(Binary::Etcd).await?;
-    let api_server = assets::find(Binary::ApiServer).await?;
+    let [etcd, api_server] = assets::find([Binary::Etcd, Binary::ApiServer]).await?;
     let authority = Authority::create(directory)?;
     let audit_policy = serde_json::to_string(&audit::policy())?;
     fs::write(directory.join(AUDIT_POLICY), audit_policy)?;
@@ -206,7 +208,7 @@ async fn start_controller_manager(ready: &Ready, servers: &mut Vec<Server>) -> R
     if servers.iter().any(|server| server.name == NAME) {
         return Ok(());
     }
-    let program = assets::find(Binary::ControllerManager).await?;
+    let [program] = assets::find([Binary::ControllerManager]).await?;
     let authority = Authority::load(&ready.directory)?;
     let kubeconfig = authority.write_kubeconfig(
         &ready.server,

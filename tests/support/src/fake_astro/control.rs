@@ -11,11 +11,9 @@ use super::{
     faults::{Buckets, Fault, Gate, Held, HoldPoint, Limits, Target, Times},
     http::mail,
     journal::{Call, Mail, Mark, Operation, Outcome, Violation},
+    organization::Organization,
     request::{is_email, is_role},
-    state::{
-        Invite, InviteState, Inviter, Organization, User, UserStatus, canonical, later, new_id,
-        new_secret,
-    },
+    state::{Invite, InviteState, Inviter, User, UserStatus, canonical, later, new_id, new_secret},
 };
 
 /// The controls of a fake, seen from one of its organizations: people, invites, tokens and e-mails are that

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::journal::{Call, Operation};
 
 /// How long [`Gate::arrived`] waits before it gives up, so that a test fails instead of hanging.
-const ARRIVAL_DEADLINE: Duration = Duration::from_secs(60);
+const ARRIVAL_DEADLINE: Duration = Duration::from_mins(1);
 
 /// Where in a call something happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

@@ -1,11 +1,11 @@
-//! A request's way through the fake, and how answers look.
+//! A request's way through the fake.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Bytes, to_bytes},
     extract::{ConnectInfo, State},
-    http::{HeaderValue, StatusCode, header, request::Parts},
+    http::{HeaderValue, header, request::Parts},
     response::Response,
 };
 use jiff::fmt::rfc2822::DateTimePrinter;
@@ -13,27 +13,18 @@ use serde_json::{Value, json};
 
 use super::{
     Control, World,
-    behaviour::{Api, Behaviour, EmailCase, ExpiresAt, InvitesShown, ListUsers, Shown},
+    answer::{Reply, error, faulty, invite_json, listed_user_json, malformed, render, user_json},
+    behaviour::{Api, ListUsers},
     connection::Connection,
-    faults::{Answer, HoldPoint, Struck},
+    faults::{HoldPoint, Struck},
     journal::{Call, Mail, Operation, Outcome, Violation},
-    request::{self, Malformed, Request},
-    state::{Invite, Moment, Refused, Row, UserStatus, canonical, get_invite, inviter, new_id},
+    organization::{Moment, Organization, Refused, get_invite, inviter},
+    request::{self, Request},
+    state::{Invite, canonical},
 };
 
 /// More than any documented body.
 const MAX_BODY: usize = 1 << 20;
-
-/// What goes back to the client.
-#[derive(Debug)]
-pub(super) enum Reply {
-    Json(u16, Value),
-    Html(u16),
-    Empty(u16),
-    Garbage,
-    Limited(Option<u64>),
-    Cut,
-}
 
 /// Answers one request.
 pub(super) async fn serve(
@@ -135,76 +126,6 @@ async fn gate(control: &Control, sequence: u64, operation: Operation, point: Hol
     if let Some((held, call)) = held {
         held.wait(call).await;
     }
-}
-
-fn faulty(answer: &Answer) -> Reply {
-    match answer {
-        Answer::Status(status) => error(*status, "A fault was asked for"),
-        Answer::Html(status) => Reply::Html(*status),
-        Answer::Empty(status) => Reply::Empty(*status),
-        Answer::Garbage => Reply::Garbage,
-        Answer::TooManyRequests(retry_after) => Reply::Limited(*retry_after),
-        Answer::Cut => Reply::Cut,
-    }
-}
-
-/// The documented body of an error.
-fn error(status: u16, message: &str) -> Reply {
-    Reply::Json(
-        status,
-        json!({"message": message, "requestId": new_id(), "statusCode": status}),
-    )
-}
-
-fn malformed(problem: &Malformed) -> Reply {
-    let reply = error(
-        problem.status,
-        &format!("Invalid request: {}", problem.problem),
-    );
-    match (reply, problem.field) {
-        (Reply::Json(status, mut body), Some(field)) => {
-            body["fieldErrors"] =
-                json!([{"code": "invalid", "field": field, "message": problem.problem}]);
-            Reply::Json(status, body)
-        }
-        (reply, _) => reply,
-    }
-}
-
-fn render(reply: Reply) -> Response {
-    const HTML: &str = "<!DOCTYPE html><html><body><h1>Not from the API</h1></body></html>";
-    let (status, content_type, retry_after, body) = match reply {
-        Reply::Json(status, body) => (status, "application/json", None, body.to_string()),
-        Reply::Html(status) => (status, "text/html; charset=utf-8", None, HTML.to_owned()),
-        Reply::Empty(status) => (status, "", None, String::new()),
-        Reply::Garbage => (
-            200,
-            "application/json",
-            None,
-            "{\"inviteId\": \u{fffd}".to_owned(),
-        ),
-        Reply::Limited(retry_after) => {
-            let body =
-                json!({"message": "Too many requests", "requestId": new_id(), "statusCode": 429});
-            (429, "application/json", retry_after, body.to_string())
-        }
-        // Never sent: the connection is cut by now.
-        Reply::Cut => (500, "", None, String::new()),
-    };
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let headers = response.headers_mut();
-    if !content_type.is_empty() {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    }
-    if let Some(seconds) = retry_after {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    if let Ok(id) = HeaderValue::from_str(&new_id()) {
-        headers.insert("x-request-id", id);
-    }
-    response
 }
 
 impl World {
@@ -371,8 +292,6 @@ impl World {
         key_id: &str,
         moment: Moment,
     ) -> Result<Reply, Refused> {
-        const NO_ORGANIZATION: Refused = Refused(404, "Organization not found");
-        const NO_INVITE: Refused = Refused(404, "Invite not found");
         let now = moment.wall;
         match request {
             Request::CreateInvite {
@@ -381,10 +300,7 @@ impl World {
                 role,
             } => {
                 let lifetime = self.invite_lifetime;
-                let organization = self
-                    .organizations
-                    .get_mut(&organization)
-                    .ok_or(NO_ORGANIZATION)?;
+                let organization = find(&mut self.organizations, &organization)?;
                 let by = inviter(self.behaviour.inviter, &organization.owner, key_id);
                 let (invite, is_new) = organization.create_invite(
                     &email,
@@ -408,10 +324,11 @@ impl World {
                 organization,
                 invite,
             } => {
-                self.organizations
-                    .get_mut(&organization)
-                    .ok_or(NO_ORGANIZATION)?
-                    .delete_invite(&invite, now, &self.behaviour)?;
+                find(&mut self.organizations, &organization)?.delete_invite(
+                    &invite,
+                    now,
+                    &self.behaviour,
+                )?;
                 Ok(Reply::Empty(204))
             }
             Request::AnswerInvite { invite, accept } => {
@@ -419,7 +336,7 @@ impl World {
                     .organizations
                     .values_mut()
                     .find(|organization| organization.invite(&invite).is_some())
-                    .ok_or(NO_INVITE)?
+                    .ok_or(Refused(404, "Invite not found"))?
                     .answer_invite(&invite, accept, now)?;
                 Ok(Reply::Json(200, invite_json(&invite, &self.behaviour)))
             }
@@ -430,10 +347,7 @@ impl World {
                 if self.behaviour.list_users == ListUsers::Forbidden {
                     return Err(Refused(403, "The token may not list users"));
                 }
-                let organization = self
-                    .organizations
-                    .get(&organization)
-                    .ok_or(NO_ORGANIZATION)?;
+                let organization = find(&mut self.organizations, &organization)?;
                 let rows = organization.list(&query, moment, &self.behaviour);
                 let page = rows.iter().skip(query.offset).take(query.limit);
                 let has_invites = query.has_invites == Some(true);
@@ -451,10 +365,7 @@ impl World {
                 ))
             }
             Request::GetUser { organization, user } => {
-                let organization = self
-                    .organizations
-                    .get(&organization)
-                    .ok_or(NO_ORGANIZATION)?;
+                let organization = find(&mut self.organizations, &organization)?;
                 let row = organization
                     .row(&user, moment, &self.behaviour)
                     .ok_or(Refused(404, "User not found"))?;
@@ -465,21 +376,29 @@ impl World {
                 user,
                 role,
             } => {
-                self.organizations
-                    .get_mut(&organization)
-                    .ok_or(NO_ORGANIZATION)?
-                    .change_role(&user, &role, moment, &self.behaviour)?;
+                find(&mut self.organizations, &organization)?.change_role(
+                    &user,
+                    &role,
+                    moment,
+                    &self.behaviour,
+                )?;
                 Ok(Reply::Json(200, json!({"role": role})))
             }
             Request::RemoveMember { organization, user } => {
-                self.organizations
-                    .get_mut(&organization)
-                    .ok_or(NO_ORGANIZATION)?
-                    .remove_member(&user, now)?;
+                find(&mut self.organizations, &organization)?.remove_member(&user, now)?;
                 Ok(Reply::Empty(204))
             }
         }
     }
+}
+
+fn find<'a>(
+    organizations: &'a mut BTreeMap<String, Organization>,
+    id: &str,
+) -> Result<&'a mut Organization, Refused> {
+    organizations
+        .get_mut(id)
+        .ok_or(Refused(404, "Organization not found"))
 }
 
 pub(super) fn mail(invite: &Invite, call: u64) -> Mail {
@@ -502,81 +421,5 @@ fn organization_of(request: &Request) -> Option<&str> {
         | Request::ChangeRole { organization, .. }
         | Request::RemoveMember { organization, .. } => Some(organization),
         Request::GetInvite { .. } | Request::AnswerInvite { .. } => None,
-    }
-}
-
-/// The model `Invite`: without a role, and with the address only as the invitee's `username`.
-fn invite_json(invite: &Invite, behaviour: &Behaviour) -> Value {
-    let by = &invite.inviter;
-    let inviter = if by.is_service_key {
-        json!({"id": by.id, "subjectType": "SERVICEKEY", "apiTokenName": by.name})
-    } else {
-        json!({"id": by.id, "subjectType": "USER", "username": by.name, "fullName": "owner"})
-    };
-    json!({
-        "inviteId": invite.id,
-        "organizationId": invite.organization_id,
-        "organizationName": "Fake",
-        "organizationShortName": "fake",
-        "userId": invite.user_id,
-        "invitee": {
-            "id": invite.user_id,
-            "subjectType": "USER",
-            "username": shown_email(&invite.email, behaviour),
-        },
-        "inviter": inviter,
-        "expiresAt": match behaviour.expires_at {
-            ExpiresAt::Rfc3339 => invite.expires_at.to_string(),
-            ExpiresAt::WholeSeconds => invite.expires_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        },
-        "ticketId": invite.ticket_id,
-        "oAuthInviteId": invite.oauth_invite_id,
-    })
-}
-
-fn user_json(row: &Row, behaviour: &Behaviour) -> Value {
-    let user = &row.user;
-    json!({
-        "id": user.id,
-        "username": shown_email(&user.username, behaviour),
-        "fullName": user.full_name,
-        "avatarUrl": "",
-        "status": user.status,
-        "createdAt": user.created_at.to_string(),
-        "updatedAt": user.updated_at.to_string(),
-    })
-}
-
-/// The model `User` with the fields that it has only in a list.
-fn listed_user_json(row: &Row, has_invites: bool, behaviour: &Behaviour) -> Value {
-    let mut user = user_json(row, behaviour);
-    user["orgUserRelationIsIdpManaged"] = json!(row.user.idp_managed);
-    let shown = if has_invites {
-        behaviour.pending_role_with_invites
-    } else {
-        behaviour.pending_role
-    };
-    if row.user.status != UserStatus::Pending || shown == Shown::Yes {
-        user["orgRole"] = json!(row.role);
-    }
-    let shows_invites = match behaviour.invites_shown {
-        InvitesShown::Always => true,
-        InvitesShown::WithHasInvites => has_invites,
-        InvitesShown::Never => false,
-    };
-    if shows_invites {
-        user["invites"] = row
-            .invites
-            .iter()
-            .map(|invite| invite_json(invite, behaviour))
-            .collect();
-    }
-    user
-}
-
-fn shown_email(email: &str, behaviour: &Behaviour) -> String {
-    match behaviour.email_case {
-        EmailCase::Kept => email.to_owned(),
-        EmailCase::Lowered => email.to_lowercase(),
     }
 }

@@ -8,7 +8,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use super::{
     journal::Operation,
-    state::{ListQuery, ROLES, SortField},
+    organization::{ListQuery, SortField},
+    state::ROLES,
 };
 
 /// The base path of the API.
