@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::astro::budget::Rates;
 use crate::astro::http::{DEFAULT_URL, Endpoint, Session};
-use crate::astro::{Error as AstroError, Invite, InviteAnswer};
+use crate::astro::{Error as AstroError, Invite, InviteAnswer, Subject};
 use crate::operator::{self, Settings};
 use crate::reconcile::context::Timing;
 use crate::resources;
@@ -237,8 +237,8 @@ async fn invite(command: InviteCommand) -> Result<(), String> {
         None => session.get_invite(&args.id).await,
         Some(answer) => session.update_self_invite(&args.id, answer).await,
     }
-    .map_err(|error| advise(&error))?;
-    print(&show(&invite))
+    .map_err(|error| advise(&error, answer.is_some()))?;
+    print(&show(&invite)?)
 }
 
 fn token(file: Option<PathBuf>) -> Result<SecretString, String> {
@@ -262,40 +262,45 @@ fn token(file: Option<PathBuf>) -> Result<SecretString, String> {
     Ok(SecretString::from(token))
 }
 
-fn advise(error: &AstroError) -> String {
-    match error.status() {
-        Some(401) => format!("{error}. The token is not accepted: use a valid one"),
-        Some(403) => format!(
-            "{error}. The token may not do that: accepting and rejecting take the invitee's own token"
+fn advise(error: &AstroError, answered: bool) -> String {
+    match error {
+        AstroError::Unknown { .. } if answered => format!(
+            "{error}. The answer may have been recorded all the same: look with `orginvite-operator invite get`"
         ),
-        Some(404) => format!("{error}. There is no such invitation, or it has ended"),
+        AstroError::Refused(refusal) if refusal.status == 401 => {
+            format!("{error}. The token is not accepted: use a valid one")
+        }
+        AstroError::Refused(refusal) if refusal.status == 403 => {
+            format!(
+                "{error}. The token may not do that: accepting and rejecting take the invitee's own token"
+            )
+        }
+        error if error.says_absent() => {
+            format!("{error}. There is no such invitation, or it has ended")
+        }
+        AstroError::Refused(refusal) if !refusal.from_api => {
+            format!("{error}. Check the ID and --astro-url")
+        }
         _ => error.to_string(),
     }
 }
 
 /// The invitation for a person, without what would let its holder join.
-fn show(invite: &Invite) -> String {
-    let subject = |subject: &Option<crate::astro::Subject>| {
-        subject.as_ref().map_or_else(
-            || "unknown".to_owned(),
-            |subject| {
-                [&subject.username, &subject.name]
-                    .into_iter()
-                    .flatten()
-                    .next()
-                    .unwrap_or(&subject.id)
-                    .clone()
-            },
-        )
+fn show(invite: &Invite) -> Result<String, String> {
+    let subject = |subject: &Option<Subject>| {
+        subject.as_ref().map(|subject| {
+            serde_json::json!({
+                "id": subject.id, "kind": subject.kind, "name": subject.name, "username": subject.username,
+            })
+        })
     };
-    let expires = invite
-        .expires_at
-        .map_or_else(|| "unknown".to_owned(), |time| time.to_string());
-    format!(
-        "id: {}\norganization: {}\ninvitee: {}\ninviter: {}\nexpires: {expires}\n",
-        invite.id,
-        invite.organization_id,
-        subject(&invite.invitee),
-        subject(&invite.inviter),
-    )
+    // YAML quotes what a terminal would take for a command.
+    serde_yaml_ng::to_string(&serde_json::json!({
+        "id": invite.id,
+        "organization": invite.organization_id,
+        "invitee": subject(&invite.invitee),
+        "inviter": subject(&invite.inviter),
+        "expires": invite.expires_at.map(|time| time.to_string()),
+    }))
+    .map_err(|error| format!("cannot write the invitation: {error}"))
 }

@@ -101,8 +101,6 @@ pub struct Own {
 pub struct Facts<'a> {
     /// Whether the object is being deleted.
     pub deleting: bool,
-    /// Whether the object has our finalizer.
-    pub finalizer: bool,
     /// The role that the spec asks for.
     pub role: Role,
     /// The open attempt, if there is one.

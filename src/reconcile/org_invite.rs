@@ -221,7 +221,6 @@ impl Turn<'_> {
         let now = self.now();
         let plan = plan::plan(&Facts {
             deleting: self.object.metadata.deletion_timestamp.is_some(),
-            finalizer: has_finalizer(self.object),
             role: self.object.spec.role,
             open,
             record: &record,

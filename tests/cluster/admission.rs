@@ -252,3 +252,28 @@ async fn objects_can_be_selected_by_address() {
         .unwrap();
     assert_eq!(selected.items.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_definitions_or_rights_the_operator_says_what_to_do() {
+    let plane = support::control_plane::ControlPlane::start().await.unwrap();
+    let run = |kubeconfig: std::path::PathBuf| {
+        tokio::task::spawn_blocking(move || {
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_orginvite-operator"))
+                .arg("run")
+                .env("KUBECONFIG", kubeconfig)
+                .output()
+                .unwrap();
+            assert!(!output.status.success());
+            String::from_utf8(output.stderr).unwrap()
+        })
+    };
+    let said = run(plane.kubeconfig().to_owned()).await.unwrap();
+    assert!(
+        said.contains("install the custom resource definitions first"),
+        "{said}"
+    );
+    let said = run(plane.kubeconfig_for("nobody", None).unwrap())
+        .await
+        .unwrap();
+    assert!(said.contains("does not let the operator list"), "{said}");
+}

@@ -17,7 +17,7 @@ use support::fake_astro::{FakeAstro, SECRET_PREFIX};
 use support::operator::Operator;
 
 /// How long anything may take before a test fails.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+pub const DEADLINE: Duration = Duration::from_mins(1);
 
 /// One test's namespace, Organization, fake of Astro and operator.
 pub struct World {
@@ -126,7 +126,7 @@ impl World {
         .to_vec();
         for flag in more.chunks(2) {
             match args.iter().position(|arg| *arg == flag[0]) {
-                Some(at) => args[at + 1] = flag[1].to_owned(),
+                Some(at) => flag[1].clone_into(&mut args[at + 1]),
                 None => args.extend(flag.iter().map(ToString::to_string)),
             }
         }
@@ -234,7 +234,7 @@ impl World {
         let wait = await_condition(api.clone(), name, reached);
         match tokio::time::timeout(DEADLINE, wait).await {
             Ok(object) => object.unwrap().unwrap(),
-            Err(_) => panic!(
+            Err(_elapsed) => panic!(
                 "{name} is not {reason}: {:#?}\n{}",
                 api.get(name).await.map(|object| object.status),
                 self.tail()
@@ -284,7 +284,7 @@ impl World {
     pub async fn in_time<T>(&self, what: &str, wait: impl Future<Output = T>) -> T {
         match tokio::time::timeout(DEADLINE, wait).await {
             Ok(value) => value,
-            Err(_) => panic!("not within {DEADLINE:?}: {what}\n{}", self.tail()),
+            Err(_elapsed) => panic!("not within {DEADLINE:?}: {what}\n{}", self.tail()),
         }
     }
 

@@ -38,7 +38,7 @@ pub const ADMIN: &str = "admin";
 /// The group whose members may do everything.
 pub const MASTERS: &str = "system:masters";
 
-/// More than the supervisor takes to stop its servers, each with its grace.
+/// The supervisor takes a fraction of a second.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// A running kube-apiserver with its etcd. Dropping it stops both and removes all they wrote.

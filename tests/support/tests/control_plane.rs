@@ -12,6 +12,7 @@ use k8s_openapi::api::authentication::v1::{
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::discovery::ApiResource;
@@ -241,16 +242,30 @@ async fn the_controller_manager_deletes_namespaces_and_dependents() -> Result<()
     assert_eq!(processes_that_mention(control_plane.directory())?, 3);
 
     let client = control_plane.client().await?;
+    let objects: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let mut object = ConfigMap {
+        metadata: named("owner"),
+        ..ConfigMap::default()
+    };
+    let owner = objects.create(&PostParams::default(), &object).await?;
+    object.metadata = named("dependent");
+    object.metadata.owner_references = Some(vec![OwnerReference {
+        api_version: "v1".to_owned(),
+        kind: "ConfigMap".to_owned(),
+        name: "owner".to_owned(),
+        uid: owner.metadata.uid.context("no UID")?,
+        ..OwnerReference::default()
+    }]);
+    objects.create(&PostParams::default(), &object).await?;
+    objects.delete("owner", &DeleteParams::default()).await?;
+    gone(&objects, "dependent").await?;
+
     create_namespace(&client, "to-be-deleted").await?;
     let namespaces: Api<Namespace> = Api::all(client);
     namespaces
         .delete("to-be-deleted", &DeleteParams::default())
         .await?;
-    let deadline = Instant::now() + DEADLINE;
-    while namespaces.get_opt("to-be-deleted").await?.is_some() {
-        assert!(Instant::now() < deadline, "the namespace is still there");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    gone(&namespaces, "to-be-deleted").await?;
 
     let directory = control_plane.directory().to_owned();
     drop(control_plane);
@@ -399,6 +414,20 @@ fn named(name: &str) -> ObjectMeta {
         name: Some(name.to_owned()),
         ..ObjectMeta::default()
     }
+}
+
+async fn gone<K>(objects: &Api<K>, name: &str) -> Result<()>
+where
+    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    let deadline = Instant::now() + DEADLINE;
+    while objects.get_opt(name).await?.is_some() {
+        if Instant::now() > deadline {
+            bail!("{name} is still there after {DEADLINE:?}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }
 
 fn until(what: &str, condition: impl Fn() -> Result<bool>) -> Result<()> {

@@ -1,7 +1,15 @@
 //! Runs the control plane until standard input ends, or until told to stop by a signal.
 
-// One thread: the signal that ends the children with their parent is tied to the thread that started them.
+use std::process::ExitCode;
+
+// One thread: the servers die with the thread that started them.
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> anyhow::Result<()> {
-    support::control_plane::supervise().await
+async fn main() -> ExitCode {
+    match support::control_plane::supervise().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("control plane: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -166,34 +166,7 @@ async fn act(
         Err(error) => println!("refused: {error}"),
     }
 
-    println!("\n--- edit jane's role");
-    let before = invite_id(client, "jane").await?;
-    let mut jane = invites[0].clone();
-    jane["spec"]["role"] = json!("ORGANIZATION_OBSERVE_MEMBER");
-    apply(client, &jane).await?;
-    in_time("jane's invitation is replaced", async {
-        loop {
-            let object = api(client, "OrgInvite").get("jane").await?;
-            if object.data["status"]["inviteId"]
-                .as_str()
-                .is_some_and(|id| id != before)
-            {
-                return anyhow::Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await??;
-    let live = astro.live_invites("jane@example.com");
-    ensure!(
-        live.len() == 1 && live[0].role == "ORGANIZATION_OBSERVE_MEMBER",
-        "jane has not one invitation with the new role"
-    );
-    say(
-        began,
-        "the old invitation is gone, one with the new role is out",
-    );
-    print_table(client).await?;
+    replace_jane(began, &invites[0], client, astro).await?;
 
     println!("\n--- delete joe");
     api(client, "OrgInvite")
@@ -235,6 +208,43 @@ async fn act(
             .eq(wanted),
         "not the e-mails that there should be"
     );
+    Ok(())
+}
+
+async fn replace_jane(
+    began: Instant,
+    manifest: &Value,
+    client: &Client,
+    astro: &FakeAstro,
+) -> anyhow::Result<()> {
+    println!("\n--- edit jane's role");
+    let before = invite_id(client, "jane").await?;
+    let mut jane = manifest.clone();
+    jane["spec"]["role"] = json!("ORGANIZATION_OBSERVE_MEMBER");
+    apply(client, &jane).await?;
+    in_time("jane's invitation is replaced", async {
+        loop {
+            let object = api(client, "OrgInvite").get("jane").await?;
+            if object.data["status"]["inviteId"]
+                .as_str()
+                .is_some_and(|id| id != before)
+            {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await??;
+    let live = astro.live_invites("jane@example.com");
+    ensure!(
+        live.len() == 1 && live[0].role == "ORGANIZATION_OBSERVE_MEMBER",
+        "jane has not one invitation with the new role"
+    );
+    say(
+        began,
+        "the old invitation is gone, one with the new role is out",
+    );
+    print_table(client).await?;
     Ok(())
 }
 

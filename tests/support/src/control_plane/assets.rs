@@ -311,11 +311,11 @@ async fn build(binary: Binary, cache: &Path) -> Result<()> {
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
 
+    let mut task =
+        Task::start(&mut command).map_err(|error| explain_start(binary, &module, error))?;
     eprintln!(
         "control plane: building {what} from Go modules; this happens once and can take minutes"
     );
-    let mut task =
-        Task::start(&mut command).map_err(|error| explain_start(binary, &module, error))?;
     let lines = task
         .child
         .stderr
@@ -340,7 +340,7 @@ async fn build(binary: Binary, cache: &Path) -> Result<()> {
 
 fn linker_flags(binary: Binary) -> String {
     // No symbol table: half the size, and faster to start.
-    let mut flags = "-s -w".to_owned();
+    let mut flags = vec!["-s -w".to_owned()];
     if binary != Binary::Etcd {
         // Without these, the server says that it is some development version.
         let mut numbers = KUBERNETES_VERSION.split('.');
@@ -349,11 +349,11 @@ fn linker_flags(binary: Binary) -> String {
             ("gitMajor", numbers.next().unwrap_or_default().to_owned()),
             ("gitMinor", numbers.next().unwrap_or_default().to_owned()),
         ];
-        for (name, value) in values {
-            flags.push_str(&format!(" -X k8s.io/component-base/version.{name}={value}"));
-        }
+        flags.extend(
+            values.map(|(name, value)| format!("-X k8s.io/component-base/version.{name}={value}")),
+        );
     }
-    flags
+    flags.join(" ")
 }
 
 fn explain_start(binary: Binary, module: &Path, error: std::io::Error) -> anyhow::Error {

@@ -4,16 +4,11 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
-
-/// What a server is given to stop by itself. Nothing it would still write is needed.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// A server that runs until it is stopped, with its output in a log file.
 #[derive(Debug)]
@@ -67,14 +62,17 @@ impl Server {
         last_lines(&String::from_utf8_lossy(&log))
     }
 
-    /// Asks the server to stop, and insists after a grace.
-    pub(super) async fn stop(mut self) {
-        if let Some(id) = self.child.id().and_then(|id| i32::try_from(id).ok()) {
-            let _ = kill(Pid::from_raw(id), Signal::SIGTERM);
-        }
-        if timeout(GRACE, self.child.wait()).await.is_err() {
-            let _ = self.child.kill().await;
-        }
+    /// Kills the server and waits until it is gone. Asked to stop, kube-apiserver takes a second to say goodbye; what
+    /// it would still write is removed anyway.
+    pub(super) async fn stop(mut self) -> Result<()> {
+        let stop = async {
+            if self.child.try_wait()?.is_none() {
+                self.child.kill().await?;
+            }
+            std::io::Result::Ok(())
+        };
+        stop.await
+            .with_context(|| format!("stopping {}", self.name))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The directory of one running control plane.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ impl RunDirectory {
         remove_abandoned(&parent);
         let directory = tempfile::Builder::new()
             .prefix(PREFIX)
+            .permissions(Permissions::from_mode(0o700))
             .tempdir_in(&parent)
             .with_context(|| format!("creating a directory in {}", parent.display()))?;
         // Locked before it has its name, so that nobody finds the lock free before the owner has taken it.

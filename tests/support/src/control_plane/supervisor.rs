@@ -78,7 +78,7 @@ pub async fn supervise() -> Result<()> {
     };
     // The reverse of their start: none misses what it stands on.
     for server in servers.into_iter().rev() {
-        server.stop().await;
+        server.stop().await?;
     }
     outcome
 }
@@ -196,7 +196,7 @@ async fn start(directory: &Path, servers: &mut Vec<Server>) -> Result<Ready> {
             return Err(error);
         }
         if let Some(server) = servers.pop() {
-            server.stop().await;
+            server.stop().await?;
         }
         fs::remove_file(kubeconfig)?;
     }

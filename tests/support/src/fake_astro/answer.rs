@@ -125,8 +125,8 @@ pub(super) fn invite_json(invite: &Invite, behaviour: &Behaviour) -> Value {
     })
 }
 
-pub(super) fn user_json(row: &Row, behaviour: &Behaviour) -> Value {
-    let user = &row.user;
+pub(super) fn user_json(row: &Row<'_>, behaviour: &Behaviour) -> Value {
+    let user = row.user;
     json!({
         "id": user.id,
         "username": shown_email(&user.username, behaviour),
@@ -139,7 +139,7 @@ pub(super) fn user_json(row: &Row, behaviour: &Behaviour) -> Value {
 }
 
 /// The model `User` with the fields that it has only in a list.
-pub(super) fn listed_user_json(row: &Row, has_invites: bool, behaviour: &Behaviour) -> Value {
+pub(super) fn listed_user_json(row: &Row<'_>, has_invites: bool, behaviour: &Behaviour) -> Value {
     let mut user = user_json(row, behaviour);
     user["orgUserRelationIsIdpManaged"] = json!(row.user.idp_managed);
     let shown = if has_invites {

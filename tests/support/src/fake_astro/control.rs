@@ -51,14 +51,15 @@ impl Control {
         is_new
     }
 
-    /// The organization's latest API token, revoked or not.
+    /// The organization's latest API token that is good, or the latest of all when none is.
     #[must_use]
     pub fn token(&self) -> String {
         let world = self.0.world.lock();
-        let latest = world
-            .tokens
-            .iter()
-            .rfind(|token| token.organizations.contains(&self.1));
+        let own = || {
+            let newest_first = world.tokens.iter().rev();
+            newest_first.filter(|token| token.organizations.contains(&self.1))
+        };
+        let latest = own().find(|token| !token.revoked).or_else(|| own().next());
         latest.map(|token| token.value.clone()).unwrap_or_default()
     }
 

@@ -66,10 +66,10 @@ pub(super) struct Refused(pub u16, pub &'static str);
 
 /// A user as the API shows them.
 #[derive(Debug)]
-pub(super) struct Row {
-    pub user: User,
-    pub invites: Vec<Invite>,
-    pub role: Option<String>,
+pub(super) struct Row<'a> {
+    pub user: &'a User,
+    pub invites: Vec<&'a Invite>,
+    pub role: &'a str,
 }
 
 /// What a list is asked for.
@@ -389,7 +389,12 @@ impl Organization {
     }
 
     /// One user, as GET by id shows them: without delay.
-    pub(super) fn row(&self, user_id: &str, moment: Moment, behaviour: &Behaviour) -> Option<Row> {
+    pub(super) fn row(
+        &self,
+        user_id: &str,
+        moment: Moment,
+        behaviour: &Behaviour,
+    ) -> Option<Row<'_>> {
         self.show(
             self.user(user_id)?,
             moment.monotonic,
@@ -404,13 +409,13 @@ impl Organization {
         query: &ListQuery,
         moment: Moment,
         behaviour: &Behaviour,
-    ) -> Vec<Row> {
+    ) -> Vec<Row<'_>> {
         let Some(as_of) = moment.monotonic.checked_sub(behaviour.list_delay) else {
             return Vec::new();
         };
         let shows_pending =
             query.has_invites == Some(true) || behaviour.default_list == DefaultList::WithPending;
-        let mut rows: Vec<Row> = self
+        let mut rows: Vec<Row<'_>> = self
             .users
             .iter()
             .filter_map(|user| self.show(user.as_of(as_of)?, as_of, moment.wall, behaviour))
@@ -429,7 +434,7 @@ impl Organization {
             .collect();
         rows.sort_by(|a, b| {
             let by_fields = query.sorts.iter().map(|&(field, ascending)| {
-                let order = compare(&a.user, &b.user, field);
+                let order = compare(a.user, b.user, field);
                 if ascending { order } else { order.reverse() }
             });
             by_fields.fold(std::cmp::Ordering::Equal, std::cmp::Ordering::then)
@@ -437,52 +442,46 @@ impl Organization {
         rows
     }
 
-    fn show(
-        &self,
-        user: &User,
+    fn show<'a>(
+        &'a self,
+        user: &'a User,
         as_of: Instant,
         now: Timestamp,
         behaviour: &Behaviour,
-    ) -> Option<Row> {
+    ) -> Option<Row<'a>> {
         if user.removed {
             return None;
         }
-        let places = self
+        let mut invites: Vec<&Invite> = self
             .invites_of
             .get(&user.address)
-            .map_or(&[][..], Vec::as_slice);
-        let pending: Vec<&Invite> = places
+            .map_or(&[][..], Vec::as_slice)
             .iter()
             .filter_map(|&at| self.invites[at].as_of(as_of))
             .filter(|invite| invite.state == InviteState::Pending)
             .collect();
-        let invites: Vec<Invite> = pending
-            .iter()
-            .filter(|invite| {
-                invite.is_live(now) || behaviour.row_after_expiry == RowAfterExpiry::WithOldInvite
-            })
-            .map(|&invite| invite.clone())
-            .collect();
+        let was_withdrawn = invites.is_empty();
+        if behaviour.row_after_expiry != RowAfterExpiry::WithOldInvite {
+            invites.retain(|invite| invite.is_live(now));
+        }
         if user.status != UserStatus::Pending {
             return Some(Row {
-                user: user.clone(),
+                user,
                 invites,
-                role: Some(user.role.clone()),
+                role: &user.role,
             });
         }
         let is_gone = invites.is_empty()
-            && if pending.is_empty() {
+            && if was_withdrawn {
                 behaviour.row_after_withdrawal == RowAfterWithdrawal::Gone
             } else {
                 behaviour.row_after_expiry == RowAfterExpiry::Gone
             };
-        let role = invites
-            .last()
-            .map_or_else(|| user.role.clone(), |invite| invite.role.clone());
-        (!is_gone).then(|| Row {
-            user: user.clone(),
+        let role = invites.last().map_or(&user.role, |invite| &invite.role);
+        (!is_gone).then_some(Row {
+            user,
             invites,
-            role: Some(role),
+            role,
         })
     }
 }
@@ -518,7 +517,7 @@ pub(super) fn inviter(kind: InviterKind, user: &User, key_id: &str) -> Inviter {
     }
 }
 
-fn found(row: &Row, term: &str, search: Search) -> bool {
+fn found(row: &Row<'_>, term: &str, search: Search) -> bool {
     let lowered = term.to_lowercase();
     let contains = row.user.username.to_lowercase().contains(&lowered)
         || row.user.full_name.to_lowercase().contains(&lowered);

@@ -1,0 +1,126 @@
+//! The command line: what it prints, and one sentence for each thing that goes wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::{Command, Output};
+
+use support::fake_astro::{FakeAstro, SECRET_PREFIX};
+
+fn operator(args: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_orginvite-operator"))
+        .args(args)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .stdin(std::process::Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn fails(args: &[&str], variables: &[(&str, &str)], saying: &str) {
+    let output = operator(args, variables);
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "{args:?} succeeded");
+    assert!(error.contains(saying), "{args:?}: {error}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn errors_at_start_say_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let nobody = dir.path().join("nobody.kubeconfig");
+    std::fs::write(
+        &nobody,
+        r#"{"apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "a", "user": {}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}]}"#,
+    )
+    .unwrap();
+    let nobody = nobody.to_str().unwrap();
+    fails(
+        &["run"],
+        &[("KUBECONFIG", "/nowhere")],
+        "no cluster is configured",
+    );
+    fails(
+        &["run"],
+        &[("KUBECONFIG", nobody)],
+        "the cluster does not answer",
+    );
+    fails(&["run", "--settle", "soon"], &[], "write it like 90s");
+    fails(&["run", "--settle=-5s"], &[], "--settle");
+    fails(
+        &["run", "--settle", "1s", "--listing-delay", "10s"],
+        &[],
+        "must not be shorter than --listing-delay",
+    );
+    fails(
+        &["run", "--astro-url", "http://astro.example.com"],
+        &[],
+        "not https",
+    );
+    fails(&["run", "--astro-url", "astro"], &[], "--astro-url");
+    fails(&["run", "--token", "abc"], &[], "unexpected argument");
+    fails(&["invite", "get", "x"], &[], "there is no token");
+    fails(
+        &["invite", "get", "x", "--token-file", "/nowhere"],
+        &[],
+        "/nowhere cannot be read",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_looks_at_an_invitation_and_answers_it() {
+    let astro = FakeAstro::start().await.unwrap();
+    let id = astro
+        .invite_on_web_page("jane@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
+    let (url, token, own) = (
+        astro.url(),
+        astro.token(),
+        astro.user_token("jane@example.com"),
+    );
+    let call = |command: &'static str, id: String, token: String| {
+        let url = url.clone();
+        tokio::task::spawn_blocking(move || {
+            operator(
+                &["invite", command, &id, "--astro-url", &url],
+                &[("ASTRO_API_TOKEN", &token)],
+            )
+        })
+    };
+    let shown = call("get", id.clone(), token.clone()).await.unwrap();
+    let text = String::from_utf8(shown.stdout).unwrap();
+    assert!(
+        shown.status.success(),
+        "{}",
+        String::from_utf8_lossy(&shown.stderr)
+    );
+    assert!(text.contains(&id) && text.contains("jane@example.com") && text.contains("expires:"));
+    assert!(!text.contains(SECRET_PREFIX), "who holds a ticket can join");
+
+    let absent = call("get", "nothing".to_owned(), token.clone())
+        .await
+        .unwrap();
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("There is no such invitation"));
+    let wrong = call("get", id.clone(), "wrong".to_owned()).await.unwrap();
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("The token is not accepted"));
+
+    let accepted = call("accept", id.clone(), own).await.unwrap();
+    assert!(
+        accepted.status.success(),
+        "{}",
+        String::from_utf8_lossy(&accepted.stderr)
+    );
+    assert!(astro.is_member("jane@example.com"));
+
+    let id = astro
+        .invite_on_web_page("joe@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
+    let rejected = call("reject", id.clone(), astro.user_token("joe@example.com"))
+        .await
+        .unwrap();
+    assert!(rejected.status.success());
+    assert!(
+        !astro.is_member("joe@example.com") && astro.live_invites("joe@example.com").is_empty()
+    );
+}

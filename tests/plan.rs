@@ -1,0 +1,1017 @@
+//! The decision table, row by row. Pure: no cluster, no Astro, no clock.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::too_many_lines,
+    clippy::struct_excessive_bools,
+    clippy::unnecessary_wraps,
+    reason = "a table is as long as its rows, and a case as wide as the facts"
+)]
+
+use jiff::{Timestamp, ToSpan};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orginvite_operator::astro::Role;
+use orginvite_operator::claims::{Heir, Standing};
+use orginvite_operator::plan::{
+    Facts, Found, Lookup, Observation, Own, Saying, Sight, State, Step, plan,
+};
+use orginvite_operator::resources::OrgInviteStatus;
+use orginvite_operator::resources::org_invite::Attempt;
+
+const MEMBER: Role = Role::OrganizationMember;
+const ADMIN: Role = Role::OrganizationBillingAdmin;
+const OWNER: Role = Role::OrganizationOwner;
+
+fn now() -> Timestamp {
+    "2026-11-24T12:00:00Z".parse().unwrap()
+}
+
+/// A situation; its default is a new object for an address that is settled to be absent.
+#[derive(Clone)]
+struct Case {
+    deleting: bool,
+    role: Role,
+    open: Option<Attempt>,
+    record: OrgInviteStatus,
+    heir: Heir,
+    held: bool,
+    inherits: bool,
+    shared: bool,
+    sight: Sight,
+    settled: bool,
+    term_settled: bool,
+    lookup: Lookup,
+    own: Own,
+    own_invite: bool,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            deleting: false,
+            role: MEMBER,
+            open: None,
+            record: OrgInviteStatus::default(),
+            heir: Heir::None,
+            held: false,
+            inherits: false,
+            shared: false,
+            sight: Sight::Absent,
+            settled: true,
+            term_settled: true,
+            lookup: Lookup::NotAsked,
+            own: Own::default(),
+            own_invite: true,
+        }
+    }
+}
+
+/// The step, and the reason that the status gives: `Unchanged`, `Invited` or the reason.
+fn decide(case: &Case) -> (Step, String) {
+    let other: orginvite_operator::resources::OrgInvite =
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
+            "metadata": {"name": "other", "namespace": "elsewhere"},
+            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+        }))
+        .unwrap();
+    let standing = Standing {
+        held_by: case.held.then_some(&other),
+        heir: case.heir,
+        inherits: case.inherits.then_some(&other),
+        shared: if case.shared { vec!["x1"] } else { vec![] },
+    };
+    let observed = Observation {
+        sight: case.sight.clone(),
+        settled: case.settled,
+        term_settled: case.term_settled,
+        lookup: case.lookup.clone(),
+    };
+    let own_invite = case.own_invite;
+    let plan = plan(&Facts {
+        deleting: case.deleting,
+        role: case.role,
+        open: case.open.as_ref(),
+        record: &case.record,
+        permits: &|role| role != OWNER,
+        own_invite: &|_| own_invite,
+        standing: &standing,
+        observed: &observed,
+        own: &case.own,
+        now: now(),
+        namespace: "here",
+    });
+    let reason = match plan.state {
+        State::Unchanged => "Unchanged".to_owned(),
+        State::Invited => "Invited".to_owned(),
+        State::Member { saying, .. }
+        | State::Progressing(saying)
+        | State::Stalled(saying)
+        | State::Obscured(saying) => {
+            assert!(
+                !saying.message.contains("elsewhere"),
+                "names a holder in another namespace"
+            );
+            saying.reason.to_owned()
+        }
+    };
+    (plan.step, reason)
+}
+
+fn found(id: &str, role: Option<Role>) -> Found {
+    Found {
+        id: id.to_owned(),
+        role,
+        expires_at: Some(now() + 24.hours()),
+        inviter: None,
+    }
+}
+
+fn pending(id: &str) -> Sight {
+    Sight::Pending(vec![found(id, Some(MEMBER))])
+}
+
+fn member(role: Role) -> Sight {
+    Sight::Member {
+        user_id: "u".to_owned(),
+        role: Some(role),
+    }
+}
+
+/// The status of an object that invited with invite x1.
+fn recorded() -> OrgInviteStatus {
+    OrgInviteStatus {
+        invite_id: Some("x1".to_owned()),
+        attempt_id: Some("a1".to_owned()),
+        role: Some(MEMBER),
+        expires_at: Some(Time(now() + 24.hours())),
+        ..OrgInviteStatus::default()
+    }
+}
+
+fn attempt(replaces: Option<&str>) -> Option<Attempt> {
+    Some(Attempt {
+        id: "a2".to_owned(),
+        email: "jane@example.com".to_owned(),
+        role: MEMBER,
+        replaces: replaces.map(str::to_owned),
+    })
+}
+
+fn send(replaces: Option<&str>) -> Step {
+    Step::Send {
+        replaces: replaces.map(str::to_owned),
+    }
+}
+
+fn adopt(id: &str, role: Role) -> Step {
+    Step::Adopt {
+        found: found(id, Some(role)),
+        role,
+    }
+}
+
+fn table(rows: Vec<(&str, Case, Step, &str)>) {
+    for (name, case, step, reason) in rows {
+        assert_eq!(decide(&case), (step, reason.to_owned()), "{name}");
+    }
+}
+
+#[test]
+fn nothing_recorded() {
+    let new = Case::default;
+    let refusal = Saying {
+        reason: "Refused",
+        message: String::new(),
+    };
+    let gone_member = OrgInviteStatus {
+        user_id: Some("u".to_owned()),
+        ..OrgInviteStatus::default()
+    };
+    table(vec![
+        ("absent", new(), send(None), "Unchanged"),
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..new()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("401".to_owned()),
+                ..new()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "absent, not settled: a first send does not wait",
+            Case {
+                settled: false,
+                term_settled: false,
+                ..new()
+            },
+            send(None),
+            "Unchanged",
+        ),
+        (
+            "not permitted",
+            Case {
+                role: OWNER,
+                ..new()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "not permitted, and a member: not told",
+            Case {
+                role: OWNER,
+                sight: member(MEMBER),
+                ..new()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "pending",
+            Case {
+                sight: pending("x9"),
+                ..new()
+            },
+            adopt("x9", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "pending, not settled",
+            Case {
+                sight: pending("x9"),
+                settled: false,
+                ..new()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "pending as what is not allowed",
+            Case {
+                sight: Sight::Pending(vec![found("x9", Some(OWNER))]),
+                ..new()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "pending as who knows what, of somebody else",
+            Case {
+                sight: Sight::Pending(vec![found("x9", None)]),
+                own_invite: false,
+                ..new()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "pending as who knows what, our own",
+            Case {
+                sight: Sight::Pending(vec![found("x9", None)]),
+                ..new()
+            },
+            Step::Adopt {
+                found: found("x9", None),
+                role: MEMBER,
+            },
+            "Unchanged",
+        ),
+        (
+            "member",
+            Case {
+                sight: member(MEMBER),
+                ..new()
+            },
+            Step::Rest,
+            "AlreadyMember",
+        ),
+        (
+            "member with another role",
+            Case {
+                sight: member(ADMIN),
+                ..new()
+            },
+            Step::Rest,
+            "RoleDiffers",
+        ),
+        (
+            "was a member",
+            Case {
+                record: gone_member,
+                ..new()
+            },
+            Step::Rest,
+            "MemberRemoved",
+        ),
+        (
+            "barred",
+            Case {
+                sight: Sight::Barred,
+                ..new()
+            },
+            Step::Rest,
+            "PersonInactive",
+        ),
+        (
+            "unidentified",
+            Case {
+                sight: Sight::Unidentified,
+                ..new()
+            },
+            Step::Rest,
+            "InviteUnidentified",
+        ),
+        (
+            "held by another",
+            Case {
+                held: true,
+                ..new()
+            },
+            Step::Rest,
+            "Conflict",
+        ),
+        (
+            "held by another, pending",
+            Case {
+                held: true,
+                sight: pending("x1"),
+                ..new()
+            },
+            Step::Rest,
+            "Conflict",
+        ),
+        (
+            "a holder hands over",
+            Case {
+                held: true,
+                inherits: true,
+                sight: pending("x1"),
+                ..new()
+            },
+            Step::Inherit,
+            "Unchanged",
+        ),
+        (
+            "a holder hands over what is gone",
+            Case {
+                held: true,
+                inherits: true,
+                ..new()
+            },
+            Step::Inherit,
+            "Unchanged",
+        ),
+        (
+            "refused before",
+            Case {
+                own: Own {
+                    refused: Some(refusal),
+                    ..Own::default()
+                },
+                ..new()
+            },
+            Step::Rest,
+            "Refused",
+        ),
+        (
+            "too soon",
+            Case {
+                own: Own {
+                    not_before: Some(now() + 1.minute()),
+                    ..Own::default()
+                },
+                ..new()
+            },
+            Step::AwaitTime(now() + 1.minute()),
+            "Spacing",
+        ),
+        (
+            "soon enough",
+            Case {
+                own: Own {
+                    not_before: Some(now()),
+                    ..Own::default()
+                },
+                ..new()
+            },
+            send(None),
+            "Unchanged",
+        ),
+    ]);
+}
+
+#[test]
+fn attempt_open() {
+    let first = || Case {
+        open: attempt(None),
+        ..Case::default()
+    };
+    let replacing = || Case {
+        open: attempt(Some("x1")),
+        record: recorded(),
+        ..Case::default()
+    };
+    let underway = || Own {
+        underway: Some("a2".to_owned()),
+        ..Own::default()
+    };
+    table(vec![
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "absent, not settled",
+            Case {
+                settled: false,
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "pending, not settled",
+            Case {
+                settled: false,
+                sight: pending("x2"),
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        ("absent", first(), send(None), "Unchanged"),
+        (
+            "found",
+            Case {
+                sight: pending("x2"),
+                ..first()
+            },
+            adopt("x2", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "found, without a role: the attempt's, not the spec's",
+            Case {
+                role: ADMIN,
+                sight: Sight::Pending(vec![found("x2", None)]),
+                ..first()
+            },
+            Step::Adopt {
+                found: found("x2", None),
+                role: MEMBER,
+            },
+            "Unchanged",
+        ),
+        (
+            "member",
+            Case {
+                sight: member(MEMBER),
+                ..first()
+            },
+            Step::Close,
+            "AlreadyMember",
+        ),
+        (
+            "barred",
+            Case {
+                sight: Sight::Barred,
+                ..first()
+            },
+            Step::Close,
+            "PersonInactive",
+        ),
+        (
+            "held by another",
+            Case {
+                held: true,
+                ..first()
+            },
+            Step::Close,
+            "Conflict",
+        ),
+        (
+            "not permitted any more",
+            Case {
+                role: OWNER,
+                ..first()
+            },
+            Step::Close,
+            "NotPermitted",
+        ),
+        (
+            "replaced: only the old one is left",
+            Case {
+                sight: pending("x1"),
+                ..replacing()
+            },
+            send(Some("x1")),
+            "Unchanged",
+        ),
+        (
+            "replaced: a new one as well",
+            Case {
+                sight: Sight::Pending(vec![found("x2", Some(MEMBER)), found("x1", Some(MEMBER))]),
+                ..replacing()
+            },
+            Step::Drop("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "replaced: another object has it",
+            Case {
+                shared: true,
+                sight: pending("x1"),
+                ..replacing()
+            },
+            send(None),
+            "Unchanged",
+        ),
+        (
+            "deletion, not settled",
+            Case {
+                deleting: true,
+                settled: false,
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "deletion, nothing found",
+            Case {
+                deleting: true,
+                ..first()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "deletion, found: recorded first",
+            Case {
+                deleting: true,
+                sight: pending("x2"),
+                ..first()
+            },
+            adopt("x2", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "deletion, the old one left",
+            Case {
+                deleting: true,
+                sight: pending("x1"),
+                ..replacing()
+            },
+            Step::Drop("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "under way, the look shows nobody",
+            Case {
+                own: underway(),
+                settled: false,
+                ..replacing()
+            },
+            Step::Post,
+            "Unchanged",
+        ),
+        (
+            "under way, the term is too young",
+            Case {
+                own: underway(),
+                settled: false,
+                term_settled: false,
+                ..replacing()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "under way, the person accepted",
+            Case {
+                own: underway(),
+                sight: member(MEMBER),
+                ..replacing()
+            },
+            Step::Close,
+            "Accepted",
+        ),
+        (
+            "under way, somebody else invited",
+            Case {
+                own: underway(),
+                sight: pending("x7"),
+                ..replacing()
+            },
+            adopt("x7", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "under way, the role edited again",
+            Case {
+                own: underway(),
+                role: ADMIN,
+                ..replacing()
+            },
+            send(Some("x1")),
+            "Unchanged",
+        ),
+        (
+            "under way, deleted meanwhile",
+            Case {
+                own: underway(),
+                deleting: true,
+                ..replacing()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..first()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+    ]);
+}
+
+#[test]
+fn invite_recorded() {
+    let has = || Case {
+        record: recorded(),
+        sight: pending("x1"),
+        ..Case::default()
+    };
+    let old = OrgInviteStatus {
+        expires_at: Some(Time(now() - 1.hour())),
+        ..recorded()
+    };
+    let expiry = Step::AwaitTime(now() + 24.hours() + 5.minutes());
+    table(vec![
+        ("pending", has(), expiry.clone(), "Invited"),
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..has()
+            },
+            expiry.clone(),
+            "Unchanged",
+        ),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "role edited",
+            Case {
+                role: ADMIN,
+                ..has()
+            },
+            send(Some("x1")),
+            "Unchanged",
+        ),
+        (
+            "role edited, not known yet",
+            Case {
+                role: ADMIN,
+                sight: Sight::NotYet,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "role edited to what is not allowed",
+            Case {
+                role: OWNER,
+                ..has()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "role edited, but now it gives what is not allowed",
+            Case {
+                role: ADMIN,
+                sight: Sight::Pending(vec![found("x1", Some(OWNER))]),
+                ..has()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "another invite",
+            Case {
+                sight: pending("x2"),
+                ..has()
+            },
+            adopt("x2", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "another invite, not settled",
+            Case {
+                sight: pending("x2"),
+                settled: false,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "member",
+            Case {
+                sight: member(MEMBER),
+                ..has()
+            },
+            Step::Rest,
+            "Accepted",
+        ),
+        (
+            "member with another role: told, not changed",
+            Case {
+                sight: member(ADMIN),
+                ..has()
+            },
+            Step::Rest,
+            "RoleDiffers",
+        ),
+        (
+            "member after the expiry",
+            Case {
+                record: old.clone(),
+                sight: member(MEMBER),
+                ..has()
+            },
+            Step::Rest,
+            "Accepted",
+        ),
+        (
+            "expired",
+            Case {
+                record: old.clone(),
+                sight: Sight::Absent,
+                ..has()
+            },
+            Step::Rest,
+            "Expired",
+        ),
+        (
+            "listed until later than recorded",
+            Case {
+                record: old,
+                ..has()
+            },
+            expiry.clone(),
+            "Invited",
+        ),
+        (
+            "missed by the list only",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::Exists,
+                ..has()
+            },
+            expiry,
+            "Invited",
+        ),
+        (
+            "gone, one pass",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::GoneOnce,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "gone, two passes",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::Gone,
+                ..has()
+            },
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "no answer from get-invite",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::Unknown("500".to_owned()),
+                ..has()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "barred",
+            Case {
+                sight: Sight::Barred,
+                ..has()
+            },
+            Step::Rest,
+            "PersonInactive",
+        ),
+        (
+            "an older object holds it",
+            Case {
+                held: true,
+                ..has()
+            },
+            Step::Rest,
+            "Conflict",
+        ),
+    ]);
+}
+
+#[test]
+fn deletion() {
+    let has = || Case {
+        deleting: true,
+        record: recorded(),
+        sight: pending("x1"),
+        ..Case::default()
+    };
+    let revoke = Step::Revoke("x1".to_owned());
+    let absent = || Own {
+        revoke_answered_absent: true,
+        ..Own::default()
+    };
+    let refused = || Own {
+        revoke_refused: true,
+        ..Own::default()
+    };
+    table(vec![
+        (
+            "nothing sent",
+            Case {
+                deleting: true,
+                sight: Sight::NotYet,
+                ..Case::default()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        ("pending", has(), revoke.clone(), "Unchanged"),
+        (
+            "absent",
+            Case {
+                sight: Sight::Absent,
+                ..has()
+            },
+            revoke.clone(),
+            "Unchanged",
+        ),
+        (
+            "somebody else's invite beside it",
+            Case {
+                sight: pending("x9"),
+                ..has()
+            },
+            revoke.clone(),
+            "Unchanged",
+        ),
+        (
+            "member",
+            Case {
+                sight: member(MEMBER),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "404, and a look",
+            Case {
+                own: absent(),
+                sight: Sight::Absent,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "404, and no look yet",
+            Case {
+                own: absent(),
+                sight: Sight::NotYet,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "400, and not pending",
+            Case {
+                own: refused(),
+                sight: Sight::Absent,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "400, and still pending",
+            Case {
+                own: refused(),
+                ..has()
+            },
+            revoke.clone(),
+            "Unchanged",
+        ),
+        (
+            "somebody waits for it",
+            Case {
+                heir: Heir::Waiting,
+                ..has()
+            },
+            Step::Rest,
+            "HandingOver",
+        ),
+        (
+            "somebody recorded it",
+            Case {
+                heir: Heir::Recorded,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "another live object records it",
+            Case {
+                shared: true,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "now it gives what is not allowed",
+            Case {
+                sight: Sight::Pending(vec![found("x1", Some(OWNER))]),
+                ..has()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "sent when it was allowed",
+            Case {
+                role: OWNER,
+                record: OrgInviteStatus {
+                    role: Some(OWNER),
+                    ..recorded()
+                },
+                sight: Sight::Pending(vec![found("x1", Some(OWNER))]),
+                ..has()
+            },
+            revoke,
+            "Unchanged",
+        ),
+    ]);
+}
