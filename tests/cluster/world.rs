@@ -232,14 +232,11 @@ impl World {
         };
         let api: Api<OrgInvite> = Api::namespaced(self.client.clone(), namespace);
         let wait = await_condition(api.clone(), name, reached);
-        match tokio::time::timeout(DEADLINE, wait).await {
-            Ok(object) => object.unwrap().unwrap(),
-            Err(_elapsed) => panic!(
-                "{name} is not {reason}: {:#?}\n{}",
-                api.get(name).await.map(|object| object.status),
-                self.tail()
-            ),
-        }
+        let Ok(object) = tokio::time::timeout(DEADLINE, wait).await else {
+            let status = api.get(name).await.map(|object| object.status);
+            panic!("{name} is not {reason}: {status:#?}\n{}", self.tail());
+        };
+        object.unwrap().unwrap()
     }
 
     pub async fn organization_is(&self, reason: &str) {
@@ -282,10 +279,10 @@ impl World {
     }
 
     pub async fn in_time<T>(&self, what: &str, wait: impl Future<Output = T>) -> T {
-        match tokio::time::timeout(DEADLINE, wait).await {
-            Ok(value) => value,
-            Err(_elapsed) => panic!("not within {DEADLINE:?}: {what}\n{}", self.tail()),
-        }
+        let Ok(value) = tokio::time::timeout(DEADLINE, wait).await else {
+            panic!("not within {DEADLINE:?}: {what}\n{}", self.tail());
+        };
+        value
     }
 
     /// The operator's writes to OrgInvites in this world's namespace, optionally of one object.
