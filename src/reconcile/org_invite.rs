@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::connection::{Connection, Link};
 use super::context::Context;
@@ -39,13 +40,21 @@ pub async fn reconcile(
     if !context.serves(&object.spec.organization_ref.name) {
         return Ok(Action::await_change());
     }
-    Ok(match attend(&key, &object, &context).await {
-        Ok(action) => action,
-        Err(error) => {
-            tracing::warn!(%error, "the OrgInvite cannot be reconciled; it is tried again");
-            Action::requeue(astro::directory::backoff(4))
-        }
-    })
+    // On every line that is logged on the way.
+    let span = tracing::info_span!(
+        "reconcile",
+        object.namespace = object.metadata.namespace,
+        object.name = object.metadata.name
+    );
+    let turn = async {
+        attend(&key, &object, &context)
+            .await
+            .unwrap_or_else(|error| {
+                tracing::warn!(%error, "the OrgInvite cannot be reconciled; it is tried again");
+                Action::requeue(astro::directory::backoff(4))
+            })
+    };
+    Ok(turn.instrument(span).await)
 }
 
 async fn attend(

@@ -12,6 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use tracing::Instrument as _;
 
 use super::connection::{Connection, Link, Policy};
 use super::context::Context;
@@ -36,13 +37,15 @@ pub async fn reconcile(
     if !context.serves(&name) || context.leadership.term().is_none() {
         return Ok(Action::await_change());
     }
-    Ok(match attend(&object, &name, &context).await {
-        Ok(action) => action,
-        Err(error) => {
+    let span = tracing::info_span!("reconcile", object.name = name);
+    let turn =
+        async {
+            attend(&object, &name, &context).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the Organization cannot be reconciled; it is tried again");
             Action::requeue(crate::astro::directory::backoff(4))
-        }
-    })
+        })
+        };
+    Ok(turn.instrument(span).await)
 }
 
 /// An Organization was deleted: its `OrgInvite`s learn that nothing can be done for them.

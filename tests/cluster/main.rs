@@ -6,6 +6,7 @@
 
 mod admission;
 mod claims;
+mod directory;
 mod exactly_one_email;
 mod lifecycle;
 mod policy;
