@@ -9,7 +9,7 @@
 mod assets;
 mod audit;
 mod credentials;
-mod process;
+pub(crate) mod process;
 mod run_directory;
 mod supervisor;
 

@@ -6,7 +6,9 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::Context;
 
-/// A running operator; it is killed when this is dropped.
+use crate::control_plane::process::die_with_parent;
+
+/// A running operator; it is killed when this is dropped, and when the thread that started it ends.
 pub struct Operator {
     child: Child,
     log: PathBuf,
@@ -30,6 +32,7 @@ impl Operator {
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
+        die_with_parent(&mut command);
         let child = command
             .spawn()
             .with_context(|| format!("cannot start {}", binary.display()))?;

@@ -36,7 +36,7 @@ impl Server {
             .stdout(output.try_clone()?)
             .stderr(output)
             .kill_on_drop(true);
-        die_with_parent(&mut command);
+        die_with_parent(command.as_std_mut());
         let child = command
             .spawn()
             .with_context(|| format!("starting {}", program.display()))?;
@@ -86,7 +86,7 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn start(command: &mut Command) -> std::io::Result<Self> {
         command.stdin(Stdio::null()).process_group(0);
-        die_with_parent(command);
+        die_with_parent(command.as_std_mut());
         let child = command.spawn()?;
         let group = child
             .id()
@@ -123,7 +123,9 @@ pub(super) fn last_lines(output: &str) -> String {
     unsafe_code,
     reason = "the kernel must be told between fork and exec, and only pre_exec runs there"
 )]
-fn die_with_parent(command: &mut Command) {
+pub(crate) fn die_with_parent(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+
     use nix::{errno::Errno, sys::prctl, unistd};
 
     let parent = unistd::getpid();
@@ -145,4 +147,4 @@ fn die_with_parent(command: &mut Command) {
 
 /// Elsewhere there is no such request: children outlive a parent that is killed.
 #[cfg(not(target_os = "linux"))]
-fn die_with_parent(_: &mut Command) {}
+pub(crate) fn die_with_parent(_: &mut std::process::Command) {}
