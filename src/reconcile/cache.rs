@@ -88,19 +88,16 @@ impl Invites {
         self.store.state()
     }
 
-    /// The objects for an address that refer to the Organization of that name.
+    /// The objects for an address, of whatever organization.
     #[must_use]
-    pub fn for_address(&self, address: &Address, organization: &str) -> Vec<Arc<OrgInvite>> {
+    pub fn for_address(&self, address: &Address) -> Vec<Arc<OrgInvite>> {
         let keys = self
             .by_address
             .read()
             .get(address)
             .cloned()
             .unwrap_or_default();
-        keys.iter()
-            .filter_map(|key| self.store.get(key))
-            .filter(|object| object.spec.organization_ref.name == organization)
-            .collect()
+        keys.iter().filter_map(|key| self.store.get(key)).collect()
     }
 
     fn insert(&self, object: &OrgInvite) {

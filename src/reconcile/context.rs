@@ -1,6 +1,7 @@
 //! What every reconcile needs.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -16,7 +17,7 @@ use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
 use crate::leadership::Leadership;
-use crate::resources::{OrgInvite, Organization};
+use crate::resources::{Address, OrgInvite, Organization};
 
 /// The waits of the one-e-mail protocol.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,12 @@ impl Context {
         })
     }
 
+    /// Whether the namespace is in the cache yet.
+    #[must_use]
+    pub fn knows_namespace(&self, name: &str) -> bool {
+        self.namespaces.get(&ObjectRef::new(name)).is_some()
+    }
+
     /// Labels of a namespace.
     #[must_use]
     pub fn namespace_labels(&self, name: &str) -> BTreeMap<String, String> {
@@ -96,6 +103,25 @@ impl Context {
     #[must_use]
     pub fn secrets(&self) -> Api<Secret> {
         Api::namespaced(self.client.clone(), &self.own_namespace)
+    }
+
+    /// The objects for an address of an organization in Astro, by whatever Organization they mean it:
+    /// of two for one organization, one may have gone since.
+    #[must_use]
+    pub fn claimants(&self, address: &Address, organization_id: &str) -> Vec<Arc<OrgInvite>> {
+        let mut objects = self.invites.for_address(address);
+        objects.retain(|object| {
+            let recorded = object
+                .status
+                .as_ref()
+                .and_then(|status| status.organization_id.as_deref());
+            let meant = self
+                .organizations
+                .get(&ObjectRef::new(&object.spec.organization_ref.name));
+            recorded == Some(organization_id)
+                || meant.is_some_and(|meant| meant.spec.organization_id == organization_id)
+        });
+        objects
     }
 
     /// Plans all `OrgInvite`s of an Organization again.

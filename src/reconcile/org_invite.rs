@@ -91,6 +91,10 @@ async fn attend(
         // What comes up triggers everybody.
         Link::NotYet => return Ok(Action::await_change()),
     };
+    if !context.knows_namespace(&object.namespace().unwrap_or_default()) {
+        // Its labels decide; its own event comes, and triggers this object.
+        return Ok(Action::requeue(CACHE_LAG));
+    }
     let memory = term.memory(&connection.organization_id, &address);
     let mut memory = memory.lock().await;
 
@@ -98,9 +102,7 @@ async fn attend(
     let Some(object) = context.invites.get(key) else {
         return Ok(Action::await_change());
     };
-    let all = context
-        .invites
-        .for_address(&address, &object.spec.organization_ref.name);
+    let all = context.claimants(&address, &connection.organization_id);
     if !memory.caught_up(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
         return Ok(Action::requeue(CACHE_LAG));
     }

@@ -279,7 +279,7 @@ async fn read(name: String, directory: Arc<Directory>, context: Arc<Context>) {
             News::Everything => context.trigger_all_of(&name),
             News::Addresses(addresses) => {
                 for address in addresses {
-                    for object in context.invites.for_address(&address, &name) {
+                    for object in context.invites.for_address(&address) {
                         context
                             .trigger_invites
                             .send(ObjectRef::from_obj(object.as_ref()))
