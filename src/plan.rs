@@ -9,11 +9,15 @@ use jiff::Timestamp;
 
 use crate::astro::Role;
 use crate::claims::{Heir, Standing};
-use crate::resources::org_invite::{Attempt, OrgInviteStatus};
+use crate::resources::org_invite::{Attempt, OrgInviteStatus, ResendWhen};
 
 /// Grace after `expiresAt` before an invitation counts as expired: Astro's clock and ours are read
 /// at different moments.
 pub const EXPIRY_GRACE: Duration = Duration::from_mins(5);
+
+/// How a person asks for one more e-mail.
+const ASK: &str =
+    "To send one more, set the annotation iam.astronomer.io/resend-requested-at to a new value";
 
 /// A pending invite, as the directory shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +107,14 @@ pub struct Facts<'a> {
     pub deleting: bool,
     /// The role that the spec asks for.
     pub role: Role,
+    /// When a new invitation is sent by itself.
+    pub resend_when: ResendWhen,
+    /// How many of them.
+    pub max_resends: u32,
+    /// The annotation's value, when it asks for an e-mail that was not seen to yet.
+    pub request: Option<&'a str>,
+    /// The least time between two e-mails.
+    pub spacing: Duration,
     /// The open attempt, if there is one.
     pub open: Option<&'a Attempt>,
     /// What the status records.
@@ -136,6 +148,10 @@ pub enum Step {
     Send {
         /// The invite whose place the new one takes.
         replaces: Option<String>,
+        /// How many were sent by themselves, with this one.
+        resends: u32,
+        /// The last request, with the one that this e-mail sees to.
+        request: Option<String>,
     },
     /// Send the POST of the attempt that this term has under way.
     Post,
@@ -318,6 +334,8 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         replaces: replaces
             .filter(|id| !facts.standing.shared.contains(id))
             .map(str::to_owned),
+        resends: attempt.resends,
+        request: attempt.request.clone(),
     })
 }
 
@@ -387,79 +405,129 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         };
     }
     let edited = facts.record.role != Some(facts.role);
+    let wanted = edited || facts.request.is_some();
     let invited = Plan {
         step: at_expiry(facts),
         state: State::Invited,
     };
     match &facts.observed.sight {
         Sight::Unreadable(why) => unreadable(why),
-        Sight::NotYet if edited => Plan::await_pass(),
+        Sight::NotYet if wanted || expired(facts) => Plan::await_pass(),
         // The answer to our POST is younger than any pass: it holds until the next one.
-        Sight::NotYet => Plan {
-            step: at_expiry(facts),
-            state: if expired(facts) {
-                State::Stalled(expiry(facts))
-            } else {
-                State::Unchanged
-            },
-        },
+        Sight::NotYet => Plan::act(at_expiry(facts)),
         Sight::Member { user_id, role } => Plan {
             step: Step::Rest,
             state: member_state(facts, user_id, *role, false),
-        },
-        _ if expired(facts) => Plan {
-            step: Step::Rest,
-            state: State::Stalled(expiry(facts)),
         },
         Sight::Barred | Sight::Unidentified => Plan {
             step: Step::Rest,
             state: barred(&facts.observed.sight).map_or(State::Unchanged, State::Stalled),
         },
-        Sight::Pending(found) if found.iter().any(|found| found.id == invite) => {
-            if !edited {
-                return invited;
+        Sight::Pending(found) => {
+            let shown = found.iter().any(|found| found.id == invite);
+            let live = |found: &&Found| found.id != invite && !past(facts, found.expires_at);
+            match found.iter().find(live) {
+                _ if shown && !expired(facts) && wanted => again(facts, invite, false),
+                _ if shown && !expired(facts) => invited,
+                Some(other) if facts.observed.settled => adopt(facts, other, facts.role),
+                Some(_) => Plan::await_pass(),
+                None if expired(facts) => after_expiry(facts, invite),
+                None => disappeared(facts, invite, invited),
             }
-            let present = listed_role(facts, invite).or(facts.record.role);
-            if !(facts.permits)(facts.role) {
-                return Plan {
-                    step: Step::Rest,
-                    state: State::Stalled(not_permitted(facts.role)),
-                };
-            }
-            if let Some(role) = present.filter(|role| !(facts.permits)(*role)) {
-                return Plan {
-                    step: Step::Rest,
-                    state: State::Stalled(not_permitted(role)),
-                };
-            }
-            send(facts, Some(invite.to_owned()))
         }
-        Sight::Pending(found) if facts.observed.settled => match found.first() {
-            Some(found) => adopt(facts, found, facts.role),
-            None => Plan::await_pass(),
-        },
-        Sight::Pending(_) => Plan::await_pass(),
+        Sight::Absent if facts.record.user_id.is_some() && facts.request.is_some() => {
+            again(facts, invite, false)
+        }
         Sight::Absent if facts.record.user_id.is_some() => Plan::stalled(
             "MemberRemoved",
-            "The person accepted and is no longer a member of the organization. Nobody is invited again by itself: delete this object and create another one to send a new invitation",
+            format!(
+                "The person accepted and is no longer a member of the organization. Nobody is invited again by itself. {ASK}"
+            ),
         ),
-        Sight::Absent => match &facts.observed.lookup {
-            Lookup::Exists if edited => Plan {
+        Sight::Absent if expired(facts) => after_expiry(facts, invite),
+        Sight::Absent => disappeared(facts, invite, invited),
+    }
+}
+
+/// The recorded invite is past its expiry, and the person is no member.
+fn after_expiry(facts: &Facts<'_>, invite: &str) -> Plan {
+    if facts.request.is_some() {
+        return again(facts, invite, false);
+    }
+    let when = expires_at(facts)
+        .map(|time| format!(" at {time}"))
+        .unwrap_or_default();
+    if facts.resend_when == ResendWhen::Never {
+        return Plan::stalled(
+            "Expired",
+            format!(
+                "The invitation expired{when} and was not accepted, and resendWhen is Never. {ASK}"
+            ),
+        );
+    }
+    if facts.record.resends >= facts.max_resends {
+        return Plan::stalled(
+            "ResendLimitReached",
+            format!(
+                "The invitation expired{when} and was not accepted, after {} that were sent by themselves; maxResends allows no more. {ASK}",
+                facts.record.resends
+            ),
+        );
+    }
+    again(facts, invite, true)
+}
+
+/// The directory does not show the recorded invite, which is not past its expiry.
+fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
+    match &facts.observed.lookup {
+        Lookup::Exists if facts.record.role != Some(facts.role) || facts.request.is_some() => {
+            Plan {
                 step: Step::AwaitPass,
                 state: State::Progressing(saying(
                     "NotListed",
-                    "The role was changed, but Astro's list does not show the pending invitation. It is replaced once the list shows it",
+                    "A new invitation is asked for, but Astro's list does not show the pending one. It is replaced once the list shows it",
                 )),
-            },
-            Lookup::Exists => invited,
-            Lookup::Gone => Plan::stalled(
-                "InvitationWithdrawn",
-                "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself: delete this object and create another one to send a new invitation",
+            }
+        }
+        Lookup::Exists => invited,
+        Lookup::Gone if facts.request.is_some() => again(facts, invite, false),
+        Lookup::Gone
+            if facts.resend_when == ResendWhen::Gone
+                && facts.record.resends < facts.max_resends =>
+        {
+            // Somebody may be declining them one by one: each waits twice as long as the one before.
+            let wait = facts
+                .spacing
+                .saturating_mul(1 << facts.record.resends.min(10));
+            let last = facts.record.invited_at.as_ref().map(|time| time.0 + wait);
+            match last.filter(|time| *time > facts.now) {
+                Some(time) => spaced(time),
+                None => again(facts, invite, true),
+            }
+        }
+        Lookup::Gone => Plan::stalled(
+            "InvitationWithdrawn",
+            format!(
+                "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself. {ASK}"
             ),
-            Lookup::Unknown(why) => unreadable(why),
-            Lookup::GoneOnce | Lookup::NotAsked => Plan::await_pass(),
-        },
+        ),
+        Lookup::Unknown(why) => unreadable(why),
+        Lookup::GoneOnce | Lookup::NotAsked => Plan::await_pass(),
     }
+}
+
+/// One more e-mail in place of the recorded invite, when the person may be touched.
+fn again(facts: &Facts<'_>, invite: &str, by_itself: bool) -> Plan {
+    let present = listed_role(facts, invite).or(facts.record.role);
+    for role in [Some(facts.role), present].into_iter().flatten() {
+        if !(facts.permits)(role) {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(not_permitted(role)),
+            };
+        }
+    }
+    send(facts, Some(invite.to_owned()), by_itself)
 }
 
 /// *Nothing recorded*, not in deletion.
@@ -490,10 +558,12 @@ fn begin(facts: &Facts<'_>) -> Plan {
                 state: member_state(facts, user_id, *role, true),
             };
         }
-        Sight::Absent if facts.record.user_id.is_some() => {
+        Sight::Absent if facts.record.user_id.is_some() && facts.request.is_none() => {
             return Plan::stalled(
                 "MemberRemoved",
-                "The person was a member and is no longer. Nobody is invited by itself again: delete this object and create another one to send an invitation",
+                format!(
+                    "The person was a member and is no longer. Nobody is invited again by itself. {ASK}"
+                ),
             );
         }
         Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
@@ -519,11 +589,11 @@ fn begin(facts: &Facts<'_>) -> Plan {
             _ => settling(),
         };
     }
-    send(facts, None)
+    send(facts, None, false)
 }
 
 /// Sends, unless Astro refused just that or the last e-mail to the address is too young.
-fn send(facts: &Facts<'_>, replaces: Option<String>) -> Plan {
+fn send(facts: &Facts<'_>, replaces: Option<String>, by_itself: bool) -> Plan {
     if let Some(refusal) = &facts.own.refused {
         return Plan {
             step: Step::Rest,
@@ -531,17 +601,32 @@ fn send(facts: &Facts<'_>, replaces: Option<String>) -> Plan {
         };
     }
     if let Some(time) = facts.own.not_before.filter(|time| *time > facts.now) {
-        return Plan {
-            step: Step::AwaitTime(time),
-            state: State::Progressing(saying(
-                "Spacing",
-                format!(
-                    "The next e-mail to this address goes out after {time}, so that nobody gets several at once"
-                ),
-            )),
-        };
+        return spaced(time);
     }
-    Plan::act(Step::Send { replaces })
+    let (resends, request) = match facts.request {
+        Some(request) => (0, Some(request.to_owned())),
+        None => (
+            facts.record.resends + u32::from(by_itself),
+            facts.record.last_resend_request.clone(),
+        ),
+    };
+    Plan::act(Step::Send {
+        replaces,
+        resends,
+        request,
+    })
+}
+
+fn spaced(time: Timestamp) -> Plan {
+    Plan {
+        step: Step::AwaitTime(time),
+        state: State::Progressing(saying(
+            "Spacing",
+            format!(
+                "The next e-mail to this address goes out after {time}, so that nobody gets several at once"
+            ),
+        )),
+    }
 }
 
 /// Adopts `found`; `guess` is its role where the directory does not tell.
@@ -658,19 +743,11 @@ fn settling() -> Plan {
 }
 
 fn expired(facts: &Facts<'_>) -> bool {
-    expires_at(facts).is_some_and(|time| facts.now > time + EXPIRY_GRACE)
+    past(facts, expires_at(facts))
 }
 
-fn expiry(facts: &Facts<'_>) -> Saying {
-    let when = expires_at(facts)
-        .map(|time| format!(" at {time}"))
-        .unwrap_or_default();
-    saying(
-        "Expired",
-        format!(
-            "The invitation expired{when} and was not accepted. Delete this object and create another one to send a new invitation"
-        ),
-    )
+fn past(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> bool {
+    expires_at.is_some_and(|time| facts.now > time + EXPIRY_GRACE)
 }
 
 fn at_expiry(facts: &Facts<'_>) -> Step {

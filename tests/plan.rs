@@ -7,6 +7,8 @@
     reason = "a table is as long as its rows, and a case as wide as the facts"
 )]
 
+use std::time::Duration;
+
 use jiff::{Timestamp, ToSpan};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orginvite_operator::astro::Role;
@@ -15,7 +17,7 @@ use orginvite_operator::plan::{
     Facts, Found, Lookup, Observation, Own, Saying, Sight, State, Step, plan,
 };
 use orginvite_operator::resources::OrgInviteStatus;
-use orginvite_operator::resources::org_invite::Attempt;
+use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};
 
 const MEMBER: Role = Role::OrganizationMember;
 const ADMIN: Role = Role::OrganizationBillingAdmin;
@@ -42,6 +44,8 @@ struct Case {
     lookup: Lookup,
     own: Own,
     own_invite: bool,
+    resend_when: ResendWhen,
+    request: Option<&'static str>,
 }
 
 impl Default for Case {
@@ -61,6 +65,8 @@ impl Default for Case {
             lookup: Lookup::NotAsked,
             own: Own::default(),
             own_invite: true,
+            resend_when: ResendWhen::Expired,
+            request: None,
         }
     }
 }
@@ -90,6 +96,10 @@ fn decide(case: &Case) -> (Step, String) {
     let plan = plan(&Facts {
         deleting: case.deleting,
         role: case.role,
+        resend_when: case.resend_when,
+        max_resends: 3,
+        request: case.request,
+        spacing: Duration::from_mins(10),
         open: case.open.as_ref(),
         record: &case.record,
         permits: &|role| role != OWNER,
@@ -154,12 +164,20 @@ fn attempt(replaces: Option<&str>) -> Option<Attempt> {
         email: "jane@example.com".to_owned(),
         role: MEMBER,
         replaces: replaces.map(str::to_owned),
+        resends: 0,
+        request: None,
     })
 }
 
 fn send(replaces: Option<&str>) -> Step {
+    resend(replaces, 0, None)
+}
+
+fn resend(replaces: Option<&str>, resends: u32, request: Option<&str>) -> Step {
     Step::Send {
         replaces: replaces.map(str::to_owned),
+        resends,
+        request: request.map(str::to_owned),
     }
 }
 
@@ -775,6 +793,7 @@ fn invite_recorded() {
             Case {
                 record: old.clone(),
                 sight: Sight::Absent,
+                resend_when: ResendWhen::Never,
                 ..has()
             },
             Step::Rest,
@@ -1011,6 +1030,226 @@ fn deletion() {
                 ..has()
             },
             revoke,
+            "Unchanged",
+        ),
+    ]);
+}
+
+#[test]
+fn resends() {
+    let old = || OrgInviteStatus {
+        expires_at: Some(Time(now() - 1.hour())),
+        invited_at: Some(Time(now() - 48.hours())),
+        ..recorded()
+    };
+    let after = |resends| OrgInviteStatus { resends, ..old() };
+    let listed = || {
+        Sight::Pending(vec![Found {
+            expires_at: Some(now() - 1.hour()),
+            ..found("x1", Some(MEMBER))
+        }])
+    };
+    let expired = || Case {
+        record: old(),
+        ..Case::default()
+    };
+    let gone = |resends| Case {
+        record: OrgInviteStatus {
+            resends,
+            invited_at: Some(Time(now() - 15.minutes())),
+            ..recorded()
+        },
+        lookup: Lookup::Gone,
+        resend_when: ResendWhen::Gone,
+        ..Case::default()
+    };
+    let first = resend(Some("x1"), 1, None);
+    table(vec![
+        ("expired, no row", expired(), first.clone(), "Unchanged"),
+        (
+            "expired, the old row is still there",
+            Case {
+                sight: listed(),
+                ..expired()
+            },
+            first.clone(),
+            "Unchanged",
+        ),
+        (
+            "expired, a row without an invite",
+            Case {
+                sight: Sight::Unidentified,
+                ..expired()
+            },
+            Step::Rest,
+            "InviteUnidentified",
+        ),
+        (
+            "expired, and banned",
+            Case {
+                sight: Sight::Barred,
+                ..expired()
+            },
+            Step::Rest,
+            "PersonInactive",
+        ),
+        (
+            "expired, not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..expired()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "expired within the grace",
+            Case {
+                record: OrgInviteStatus {
+                    expires_at: Some(Time(now() - 4.minutes())),
+                    ..recorded()
+                },
+                sight: Sight::Absent,
+                lookup: Lookup::GoneOnce,
+                ..Case::default()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "expired, somebody invited anew",
+            Case {
+                sight: pending("x2"),
+                ..expired()
+            },
+            adopt("x2", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "expired, the last that may be sent",
+            Case {
+                record: after(2),
+                ..expired()
+            },
+            resend(Some("x1"), 3, None),
+            "Unchanged",
+        ),
+        (
+            "expired, no more",
+            Case {
+                record: after(3),
+                ..expired()
+            },
+            Step::Rest,
+            "ResendLimitReached",
+        ),
+        (
+            "expired, no more, but asked for",
+            Case {
+                record: after(3),
+                request: Some("now"),
+                ..expired()
+            },
+            resend(Some("x1"), 0, Some("now")),
+            "Unchanged",
+        ),
+        (
+            "expired, never",
+            Case {
+                resend_when: ResendWhen::Never,
+                ..expired()
+            },
+            Step::Rest,
+            "Expired",
+        ),
+        (
+            "expired, never, but asked for",
+            Case {
+                resend_when: ResendWhen::Never,
+                request: Some("now"),
+                ..expired()
+            },
+            resend(Some("x1"), 0, Some("now")),
+            "Unchanged",
+        ),
+        (
+            "expired, not permitted any more",
+            Case {
+                role: OWNER,
+                ..expired()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "expired, the role edited",
+            Case {
+                role: ADMIN,
+                ..expired()
+            },
+            first,
+            "Unchanged",
+        ),
+        ("gone", gone(0), resend(Some("x1"), 1, None), "Unchanged"),
+        (
+            "gone again: it waits twice as long",
+            gone(1),
+            Step::AwaitTime(now() + 5.minutes()),
+            "Spacing",
+        ),
+        ("gone, no more", gone(3), Step::Rest, "InvitationWithdrawn"),
+        (
+            "gone, by default nobody is written to",
+            Case {
+                resend_when: ResendWhen::Expired,
+                ..gone(0)
+            },
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "gone, but asked for",
+            Case {
+                resend_when: ResendWhen::Expired,
+                request: Some("now"),
+                ..gone(0)
+            },
+            resend(Some("x1"), 0, Some("now")),
+            "Unchanged",
+        ),
+        (
+            "pending, and asked for",
+            Case {
+                record: recorded(),
+                sight: pending("x1"),
+                request: Some("now"),
+                ..Case::default()
+            },
+            resend(Some("x1"), 0, Some("now")),
+            "Unchanged",
+        ),
+        (
+            "a member is not written to, asked for or not",
+            Case {
+                record: recorded(),
+                sight: member(MEMBER),
+                request: Some("now"),
+                ..Case::default()
+            },
+            Step::Rest,
+            "Accepted",
+        ),
+        (
+            "an attempt that left nothing is sent as what it was",
+            Case {
+                open: Some(Attempt {
+                    resends: 2,
+                    ..attempt(Some("x1")).unwrap()
+                }),
+                record: after(1),
+                ..Case::default()
+            },
+            resend(Some("x1"), 2, None),
             "Unchanged",
         ),
     ]);

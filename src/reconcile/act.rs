@@ -53,7 +53,24 @@ impl Turn<'_> {
                 let wait = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
                 Ok(Action::requeue(wait + Duration::from_millis(50)))
             }
-            (Step::Send { replaces }, _) => self.send(&record, replaces).await,
+            (
+                Step::Send {
+                    replaces,
+                    resends,
+                    request,
+                },
+                _,
+            ) => {
+                let attempt = Attempt {
+                    id: random_id(),
+                    email: self.object.spec.email.clone(),
+                    role: self.object.spec.role,
+                    replaces,
+                    resends,
+                    request,
+                };
+                self.send(&record, attempt).await
+            }
             (Step::Post, Some(attempt)) => {
                 if let Err(at) = self.connection.budget.take(Verb::Post, &self.uid()) {
                     return Ok(requeue_at(at));
@@ -82,24 +99,15 @@ impl Turn<'_> {
 
     /// Sends an e-mail as a new attempt. What it replaces is deleted in between, and then its POST
     /// waits for a look: [`Step::Post`].
-    async fn send(
-        &mut self,
-        record: &OrgInviteStatus,
-        replaces: Option<String>,
-    ) -> Result<Action, Error> {
-        // Both permits are taken before the patch; a place in line is kept for the next turn.
-        if let Some(at) = self.permit(replaces.is_some(), replaces.is_none()) {
+    async fn send(&mut self, record: &OrgInviteStatus, attempt: Attempt) -> Result<Action, Error> {
+        // The permit is taken before the patch; a place in line is kept for the next turn.
+        let first = attempt.replaces.is_none();
+        if let Some(at) = self.permit(!first, first) {
             return Ok(requeue_at(at));
         }
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
-        let attempt = Attempt {
-            id: random_id(),
-            email: self.object.spec.email.clone(),
-            role: self.object.spec.role,
-            replaces,
-        };
         let Written::Done(object) = self.context.writer.attempt(self.object, &attempt).await?
         else {
             // Somebody else wrote: that is planned afresh, and no attempt.
@@ -213,6 +221,8 @@ impl Turn<'_> {
             role: Some(attempt.role),
             invited_at: Some(report::time(self.now())),
             expires_at: invite.expires_at.map(report::time),
+            resends: attempt.resends,
+            last_resend_request: attempt.request.clone(),
             user_id: None,
             inviter: inviter(invite),
             ..record.clone()
@@ -335,9 +345,18 @@ impl Turn<'_> {
             .invited_at
             .clone()
             .filter(|_| record.invite_id.as_ref() == Some(&found.id));
+        let settled = attempt.filter(|attempt| record.attempt_id.as_ref() != Some(&attempt.id));
         let record = OrgInviteStatus {
+            resends: settled
+                .as_ref()
+                .map_or(record.resends, |attempt| attempt.resends),
+            last_resend_request: settled
+                .as_ref()
+                .map_or(record.last_resend_request, |attempt| {
+                    attempt.request.clone()
+                }),
             invite_id: Some(found.id),
-            attempt_id: attempt.map(|attempt| attempt.id).or(record.attempt_id),
+            attempt_id: settled.map(|attempt| attempt.id).or(record.attempt_id),
             organization_id: Some(self.connection.organization_id.clone()),
             email: Some(self.object.spec.email.clone()),
             role: Some(role),

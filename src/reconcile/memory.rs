@@ -54,6 +54,8 @@ pub struct Occasion {
     pub connection: u64,
     /// Generation of the Organization's spec.
     pub policy: i64,
+    /// The request for one more e-mail.
+    pub request: Option<String>,
 }
 
 impl Memory {

@@ -24,7 +24,7 @@ use crate::error::Error;
 use crate::leadership::Term;
 use crate::plan::{self, Facts, Found, Lookup, Observation, Own, Saying, Sight, State};
 use crate::policy;
-use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Inviter};
+use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Inviter, RESEND_ANNOTATION};
 use crate::resources::{Address, OrgInvite, OrgInviteStatus};
 
 /// How long a reconcile waits at most for the cache to show our own last write: its watch event
@@ -233,6 +233,10 @@ impl Turn<'_> {
         let plan = plan::plan(&Facts {
             deleting: self.object.metadata.deletion_timestamp.is_some(),
             role: self.object.spec.role,
+            resend_when: self.object.spec.resend_when,
+            max_resends: self.object.spec.max_resends,
+            request: self.request(),
+            spacing: self.context.timing.spacing,
             open,
             record: &record,
             permits: &|role| self.allows(self.object, role),
@@ -312,12 +316,20 @@ impl Turn<'_> {
         }
     }
 
+    /// The resend request, when it was not seen to yet.
+    fn request(&self) -> Option<&str> {
+        let asked = self.object.annotations().get(RESEND_ANNOTATION)?;
+        let seen = self.object.status.as_ref()?.last_resend_request.as_ref();
+        (seen != Some(asked)).then_some(asked.as_str())
+    }
+
     pub(super) fn occasion(&self) -> Occasion {
         Occasion {
             uid: self.object.uid().unwrap_or_default(),
             generation: self.object.metadata.generation.unwrap_or_default(),
             connection: self.connection.id,
             policy: self.connection.policy().generation,
+            request: self.request().map(str::to_owned),
         }
     }
 

@@ -17,6 +17,9 @@ pub const FINALIZER: &str = "iam.astronomer.io/invite";
 /// Annotation with the write-ahead record of an e-mail: an [`Attempt`] in JSON. The operator's own.
 pub const ATTEMPT_ANNOTATION: &str = "iam.astronomer.io/attempt";
 
+/// Annotation with which a person asks for one more e-mail: once for each value.
+pub const RESEND_ANNOTATION: &str = "iam.astronomer.io/resend-requested-at";
+
 /// One address, in the syntax that mail systems accept: no display name, no list, no quoted local
 /// part; domains may be internationalized. The operator's canonical form is in [`super::address`].
 const EMAIL_SYNTAX: &str = r#"self.matches(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}][\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}]$") && !self.contains('..') && !self.startsWith('.') && !self.contains('.@')"#;
@@ -93,6 +96,33 @@ pub struct OrgInviteSpec {
     #[serde(default)]
     #[x_kube(validation = Rule::new("self == oldSelf").message("organizationRef cannot be changed: create another OrgInvite for the other organization and delete this one"))]
     pub organization_ref: OrganizationRef,
+
+    /// When a new invitation is sent by itself: Expired, after the old one expired; Gone, also when it
+    /// disappeared earlier, which means that the person declined it or that somebody revoked it;
+    /// Never.
+    #[serde(default)]
+    pub resend_when: ResendWhen,
+
+    /// How many invitations are sent by themselves after the first one, between 0 and 100.
+    #[serde(default = "default_max_resends")]
+    #[schemars(range(min = 0, max = 100))]
+    pub max_resends: u32,
+}
+
+/// When a new invitation is sent by itself.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ResendWhen {
+    /// After the old one expired.
+    #[default]
+    Expired,
+    /// Also when it disappeared before it expired.
+    Gone,
+    /// Never.
+    Never,
+}
+
+const fn default_max_resends() -> u32 {
+    3
 }
 
 /// A reference to an `Organization`.
@@ -153,6 +183,14 @@ pub struct OrgInviteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 
+    /// How many invitations were sent by themselves since the first one, or since the last request.
+    #[serde(default)]
+    pub resends: u32,
+
+    /// The last value of the annotation iam.astronomer.io/resend-requested-at that was seen to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_resend_request: Option<String>,
+
     /// ID of the person as a member of the organization, once the person is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
@@ -201,4 +239,10 @@ pub struct Attempt {
     /// The invitation that this one takes the place of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// `status.resends` once it is sent.
+    #[serde(default)]
+    pub resends: u32,
+    /// `status.lastResendRequest` once it is sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
 }

@@ -8,6 +8,7 @@ mod admission;
 mod claims;
 mod directory;
 mod exactly_one_email;
+mod expiry;
 mod lifecycle;
 mod policy;
 mod scale;

@@ -194,6 +194,33 @@ impl World {
             .unwrap();
     }
 
+    pub async fn annotate(&self, name: &str, annotation: &str, value: &str) {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
+        self.invites()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    pub async fn edit(&self, name: &str, spec: Value) {
+        let patch = Patch::Merge(json!({"spec": spec}));
+        self.invites()
+            .patch(name, &PatchParams::default(), &patch)
+            .await
+            .unwrap();
+    }
+
+    /// Moves Astro's clock, and has the object planned again, as its timer would when time passes.
+    pub async fn pass_time(&self, name: &str, time: jiff::SignedDuration) {
+        self.astro.set_clock_offset(time);
+        let lists = self.astro.count(support::fake_astro::Operation::ListUsers);
+        self.until("the operator has read the clock", || {
+            self.astro.count(support::fake_astro::Operation::ListUsers) >= lists + 2
+        })
+        .await;
+        self.annotate(name, "test/touched", &time.to_string()).await;
+    }
+
     pub async fn delete(&self, name: &str) {
         self.invites()
             .delete(name, &DeleteParams::default())
