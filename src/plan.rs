@@ -97,6 +97,8 @@ pub struct Own {
     pub revoke_refused: bool,
     /// Why Astro refused the last POST for this spec, policy and token.
     pub refused: Option<Saying>,
+    /// Until when an e-mail whose outcome is unknown may still take effect.
+    pub settles_at: Option<Timestamp>,
     /// Not before this moment may another e-mail go to the address.
     pub not_before: Option<Timestamp>,
 }
@@ -105,6 +107,8 @@ pub struct Own {
 pub struct Facts<'a> {
     /// Whether the object is being deleted.
     pub deleting: bool,
+    /// Whether deletion leaves the invitation alone.
+    pub retain: bool,
     /// The role that the spec asks for.
     pub role: Role,
     /// When a new invitation is sent by itself.
@@ -205,6 +209,28 @@ pub enum State {
     Obscured(Saying),
 }
 
+impl Step {
+    /// What the step would change in Astro, for a person; `None` for one that changes nothing there.
+    #[must_use]
+    pub fn describe(&self) -> Option<String> {
+        match self {
+            Self::Send { replaces: None, .. } | Self::Post => Some("send an invitation".to_owned()),
+            Self::Send {
+                replaces: Some(id), ..
+            } => Some(format!("replace invitation {id}")),
+            Self::Drop(id) => Some(format!("delete invitation {id}, which was replaced")),
+            Self::Revoke(id) => Some(format!("revoke invitation {id}")),
+            Self::Rest
+            | Self::AwaitPass
+            | Self::AwaitTime(_)
+            | Self::Adopt { .. }
+            | Self::Inherit
+            | Self::Close
+            | Self::Release => None,
+        }
+    }
+}
+
 /// A step and what to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -242,6 +268,9 @@ fn saying(reason: &'static str, message: impl Into<String>) -> Saying {
 /// The decision table.
 #[must_use]
 pub fn plan(facts: &Facts<'_>) -> Plan {
+    if facts.deleting && facts.retain {
+        return let_go(facts);
+    }
     if let Some(attempt) = facts.open {
         return settle(facts, attempt);
     }
@@ -337,6 +366,18 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         resends: attempt.resends,
         request: attempt.request.clone(),
     })
+}
+
+/// *Deletion* with Retain: whatever there is in Astro stays there.
+fn let_go(facts: &Facts<'_>) -> Plan {
+    match facts.own.settles_at.filter(|time| *time > facts.now) {
+        // Else the next object for the address could send while this one's e-mail is on its way.
+        Some(time) if facts.open.is_some() => Plan {
+            step: Step::AwaitTime(time),
+            state: settling().state,
+        },
+        _ => Plan::act(Step::Release),
+    }
 }
 
 /// *Deletion*, no attempt open.

@@ -44,6 +44,7 @@ struct Case {
     lookup: Lookup,
     own: Own,
     own_invite: bool,
+    retain: bool,
     resend_when: ResendWhen,
     request: Option<&'static str>,
 }
@@ -65,6 +66,7 @@ impl Default for Case {
             lookup: Lookup::NotAsked,
             own: Own::default(),
             own_invite: true,
+            retain: false,
             resend_when: ResendWhen::Expired,
             request: None,
         }
@@ -95,6 +97,7 @@ fn decide(case: &Case) -> (Step, String) {
     let own_invite = case.own_invite;
     let plan = plan(&Facts {
         deleting: case.deleting,
+        retain: case.retain,
         role: case.role,
         resend_when: case.resend_when,
         max_resends: 3,
@@ -1250,6 +1253,67 @@ fn resends() {
                 ..Case::default()
             },
             resend(Some("x1"), 2, None),
+            "Unchanged",
+        ),
+    ]);
+}
+
+#[test]
+fn deletion_with_retain() {
+    let has = || Case {
+        deleting: true,
+        retain: true,
+        record: recorded(),
+        sight: pending("x1"),
+        ..Case::default()
+    };
+    let soon = || Own {
+        settles_at: Some(now() + 1.minute()),
+        ..Own::default()
+    };
+    let over = || Own {
+        settles_at: Some(now()),
+        ..Own::default()
+    };
+    table(vec![
+        ("pending", has(), Step::Release, "Unchanged"),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                own: soon(),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "attempt open",
+            Case {
+                open: attempt(None),
+                own: soon(),
+                ..has()
+            },
+            Step::AwaitTime(now() + 1.minute()),
+            "Settling",
+        ),
+        (
+            "attempt open long enough",
+            Case {
+                open: attempt(None),
+                own: over(),
+                ..has()
+            },
+            Step::Release,
             "Unchanged",
         ),
     ]);

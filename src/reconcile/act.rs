@@ -35,11 +35,15 @@ impl Turn<'_> {
         inherited: Option<OrgInviteStatus>,
         begun: Option<Instant>,
     ) -> Result<Action, Error> {
-        let calls = matches!(
-            plan.step,
-            Step::Send { .. } | Step::Post | Step::Drop(_) | Step::Revoke(_)
-        );
-        if calls && let Some(at) = self.memory.retry_at.filter(|at| *at > Instant::now()) {
+        let changes = plan.step.describe();
+        if self.connection.policy().suspend
+            && let Some(action) = changes
+        {
+            return self.suspended(record, action).await;
+        }
+        if changes.is_some()
+            && let Some(at) = self.memory.retry_at.filter(|at| *at > Instant::now())
+        {
             return Ok(requeue_at(at));
         }
         match (plan.step, attempt) {
@@ -95,6 +99,27 @@ impl Turn<'_> {
                 Ok(Action::await_change())
             }
         }
+    }
+
+    /// Says what would be done. An edit of the Organization plans it again.
+    async fn suspended(
+        &mut self,
+        record: OrgInviteStatus,
+        action: String,
+    ) -> Result<Action, Error> {
+        let message =
+            format!("The Organization is suspended. Without that, the next step is to {action}");
+        let mut status = self.status(
+            &record,
+            &State::Obscured(Saying {
+                reason: "Suspended",
+                message,
+            }),
+        );
+        status.planned_action = Some(action);
+        let object = self.object;
+        self.write(object, &status).await?;
+        Ok(Action::await_change())
     }
 
     /// Sends an e-mail as a new attempt. What it replaces is deleted in between, and then its POST
@@ -366,6 +391,7 @@ impl Turn<'_> {
             inviter: found.inviter,
             observed_generation: record.observed_generation,
             conditions: record.conditions,
+            planned_action: None,
         };
         let mut status = self.status(&record, &State::Invited);
         if role != self.object.spec.role {

@@ -48,6 +48,8 @@ pub struct Connection {
 pub struct Policy {
     /// The rules.
     pub allow: Vec<AllowRule>,
+    /// Whether nothing in Astro may be changed.
+    pub suspend: bool,
     /// The generation that they are of.
     pub generation: i64,
 }

@@ -24,7 +24,9 @@ use crate::error::Error;
 use crate::leadership::Term;
 use crate::plan::{self, Facts, Found, Lookup, Observation, Own, Saying, Sight, State};
 use crate::policy;
-use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Inviter, RESEND_ANNOTATION};
+use crate::resources::org_invite::{
+    ATTEMPT_ANNOTATION, DeletionPolicy, Inviter, RESEND_ANNOTATION,
+};
 use crate::resources::{Address, OrgInvite, OrgInviteStatus};
 
 /// How long a reconcile waits at most for the cache to show our own last write: its watch event
@@ -87,7 +89,7 @@ async fn attend(
     };
     let connection = match context.link(&object.spec.organization_ref.name) {
         Link::Up(connection) => connection,
-        Link::Down(saying) => return without_organization(context, object, saying).await,
+        Link::Down(saying) => return without_organization(context, &term, object, saying).await,
         // What comes up triggers everybody.
         Link::NotYet => return Ok(Action::await_change()),
     };
@@ -124,11 +126,15 @@ async fn attend(
 /// The Organization is missing or not ready: nothing can be observed.
 async fn without_organization(
     context: &Context,
+    term: &Term,
     object: &OrgInvite,
     saying: Saying,
 ) -> Result<Action, Error> {
     if object.metadata.deletion_timestamp.is_some() {
-        if claims::invite(object).is_none() && !claims::is_open(object) {
+        let retain = object.spec.deletion_policy == DeletionPolicy::Retain;
+        let settled = term.began.elapsed() > context.timing.settle;
+        let nothing = claims::invite(object).is_none() && !claims::is_open(object);
+        if nothing || (retain && (settled || !claims::is_open(object))) {
             context.writer.release(object).await?;
             return Ok(Action::await_change());
         }
@@ -232,6 +238,7 @@ impl Turn<'_> {
         let now = self.now();
         let plan = plan::plan(&Facts {
             deleting: self.object.metadata.deletion_timestamp.is_some(),
+            retain: self.object.spec.deletion_policy == DeletionPolicy::Retain,
             role: self.object.spec.role,
             resend_when: self.object.spec.resend_when,
             max_resends: self.object.spec.max_resends,
@@ -312,6 +319,12 @@ impl Turn<'_> {
                 .as_ref()
                 .filter(|(occasion, _)| *occasion == self.occasion())
                 .map(|(_, saying)| saying.clone()),
+            settles_at: Some(
+                self.now()
+                    + self
+                        .settled_from()
+                        .saturating_duration_since(Instant::now()),
+            ),
             not_before: from_status.max(from_memory),
         }
     }

@@ -223,12 +223,19 @@ fn connect(
     let made_from = hasher.finish();
     let policy = Policy {
         allow: object.spec.allow.clone(),
+        suspend: object.spec.suspend,
         generation: object.metadata.generation.unwrap_or_default(),
     };
     if let Link::Up(connection) = context.link(name)
         && connection.made_from == made_from
     {
         if connection.policy().generation != policy.generation {
+            let suspended = policy.suspend;
+            tracing::info!(
+                organization = name,
+                suspended,
+                "the Organization's spec changed"
+            );
             connection.set_policy(policy);
             connection
                 .directory

@@ -22,7 +22,10 @@ pub fn status(
     generation: i64,
     now: Timestamp,
 ) -> OrgInviteStatus {
-    let mut status = recorded.clone();
+    let mut status = OrgInviteStatus {
+        planned_action: None,
+        ..recorded.clone()
+    };
     let accepted = |value, reason, message: &str| Claim {
         kind: "Accepted",
         status: value,

@@ -97,6 +97,11 @@ pub struct OrgInviteSpec {
     #[x_kube(validation = Rule::new("self == oldSelf").message("organizationRef cannot be changed: create another OrgInvite for the other organization and delete this one"))]
     pub organization_ref: OrganizationRef,
 
+    /// What deleting this object does with the invitation: Delete takes it back, Retain leaves it
+    /// alone, which is also the way out when Astro cannot be reached.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+
     /// When a new invitation is sent by itself: Expired, after the old one expired; Gone, also when it
     /// disappeared earlier, which means that the person declined it or that somebody revoked it;
     /// Never.
@@ -107,6 +112,16 @@ pub struct OrgInviteSpec {
     #[serde(default = "default_max_resends")]
     #[schemars(range(min = 0, max = 100))]
     pub max_resends: u32,
+}
+
+/// What deleting an object does with its invitation.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeletionPolicy {
+    /// Takes it back.
+    #[default]
+    Delete,
+    /// Leaves it alone.
+    Retain,
 }
 
 /// When a new invitation is sent by itself.
@@ -190,6 +205,10 @@ pub struct OrgInviteStatus {
     /// The last value of the annotation iam.astronomer.io/resend-requested-at that was seen to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_resend_request: Option<String>,
+
+    /// What would be done if the Organization were not suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_action: Option<String>,
 
     /// ID of the person as a member of the organization, once the person is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -72,6 +72,11 @@ pub struct OrganizationSpec {
     #[schemars(length(max = 16))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("syncInterval must be a duration between 1s and 24h, such as 5m or 1h30m"))]
     pub sync_interval: String,
+
+    /// The emergency switch: while it is true, nothing in Astro is changed. Each OrgInvite tells in
+    /// its status what would be done.
+    #[serde(default)]
+    pub suspend: bool,
 }
 
 fn default_sync_interval() -> String {

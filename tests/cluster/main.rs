@@ -12,5 +12,6 @@ mod expiry;
 mod lifecycle;
 mod policy;
 mod scale;
+mod switches;
 mod token;
 mod world;
