@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::astro::Role;
 use crate::claims::{Heir, Standing};
+use crate::resources::Reason;
 use crate::resources::org_invite::{Attempt, OrgInviteStatus, ResendWhen};
 
 /// Grace after `expiresAt` before an invitation counts as expired: Astro's clock and ours are read
@@ -181,8 +182,8 @@ pub enum Step {
 /// A reason and a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saying {
-    /// `CamelCase`, stable.
-    pub reason: &'static str,
+    /// The reason.
+    pub reason: Reason,
     /// What is so, what happens next, what the user can do.
     pub message: String,
 }
@@ -247,7 +248,7 @@ impl Plan {
             state: State::Unchanged,
         }
     }
-    fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
+    fn stalled(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             step: Step::Rest,
             state: State::Stalled(saying(reason, message)),
@@ -258,7 +259,7 @@ impl Plan {
     }
 }
 
-fn saying(reason: &'static str, message: impl Into<String>) -> Saying {
+fn saying(reason: Reason, message: impl Into<String>) -> Saying {
     Saying {
         reason,
         message: message.into(),
@@ -391,7 +392,7 @@ fn take_back(facts: &Facts<'_>) -> Plan {
             return Plan {
                 step: Step::AwaitPass,
                 state: State::Progressing(saying(
-                    "AstroUnavailable",
+                    Reason::AstroUnavailable,
                     format!(
                         "The invitation cannot be taken back while the organization cannot be read: {why}. It is tried again"
                     ),
@@ -407,7 +408,7 @@ fn take_back(facts: &Facts<'_>) -> Plan {
             return Plan {
                 step: Step::Rest,
                 state: State::Progressing(saying(
-                    "HandingOver",
+                    Reason::HandingOver,
                     "Another OrgInvite for the address takes the invitation over",
                 )),
             };
@@ -427,7 +428,7 @@ fn take_back(facts: &Facts<'_>) -> Plan {
         && !(facts.permits)(role)
     {
         return Plan::stalled(
-            "NotPermitted",
+            Reason::NotPermitted,
             format!(
                 "The invitation now gives the role {}, which this namespace may not touch. Take it back in Astro, or allow the role in the Organization",
                 name(role)
@@ -480,7 +481,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
             again(facts, invite, false)
         }
         Sight::Absent if facts.record.user_id.is_some() => Plan::stalled(
-            "MemberRemoved",
+            Reason::MemberRemoved,
             format!(
                 "The person accepted and is no longer a member of the organization. Nobody is invited again by itself. {ASK}"
             ),
@@ -500,7 +501,7 @@ fn after_expiry(facts: &Facts<'_>, invite: &str) -> Plan {
         .unwrap_or_default();
     if facts.resend_when == ResendWhen::Never {
         return Plan::stalled(
-            "Expired",
+            Reason::Expired,
             format!(
                 "The invitation expired{when} and was not accepted, and resendWhen is Never. {ASK}"
             ),
@@ -508,7 +509,7 @@ fn after_expiry(facts: &Facts<'_>, invite: &str) -> Plan {
     }
     if facts.record.resends >= facts.max_resends {
         return Plan::stalled(
-            "ResendLimitReached",
+            Reason::ResendLimitReached,
             format!(
                 "The invitation expired{when} and was not accepted, after {} that were sent by themselves; maxResends allows no more. {ASK}",
                 facts.record.resends
@@ -525,7 +526,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             Plan {
                 step: Step::AwaitPass,
                 state: State::Progressing(saying(
-                    "NotListed",
+                    Reason::NotListed,
                     "A new invitation is asked for, but Astro's list does not show the pending one. It is replaced once the list shows it",
                 )),
             }
@@ -547,7 +548,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             }
         }
         Lookup::Gone => Plan::stalled(
-            "InvitationWithdrawn",
+            Reason::InvitationWithdrawn,
             format!(
                 "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself. {ASK}"
             ),
@@ -601,7 +602,7 @@ fn begin(facts: &Facts<'_>) -> Plan {
         }
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_none() => {
             return Plan::stalled(
-                "MemberRemoved",
+                Reason::MemberRemoved,
                 format!(
                     "The person was a member and is no longer. Nobody is invited again by itself. {ASK}"
                 ),
@@ -662,7 +663,7 @@ fn spaced(time: Timestamp) -> Plan {
     Plan {
         step: Step::AwaitTime(time),
         state: State::Progressing(saying(
-            "Spacing",
+            Reason::Spacing,
             format!(
                 "The next e-mail to this address goes out after {time}, so that nobody gets several at once"
             ),
@@ -683,7 +684,7 @@ fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
         None if (facts.own_invite)(found) => guess,
         None => {
             return Plan::stalled(
-                "NotPermitted",
+                Reason::NotPermitted,
                 "The person has a pending invitation that this operator did not send, and Astro does not show its role, so that nobody can tell whether this namespace may touch it. Revoke it in Astro, and a new one is sent",
             );
         }
@@ -711,11 +712,11 @@ fn member_state(
     }
     message.push_str(". Deleting this object does not remove the person");
     let reason = if role.is_some_and(|role| role != facts.role) {
-        "RoleDiffers"
+        Reason::RoleDiffers
     } else if without_invite && facts.record.invite_id.is_none() {
-        "AlreadyMember"
+        Reason::AlreadyMember
     } else {
-        "Accepted"
+        Reason::Accepted
     };
     State::Member {
         user_id: user_id.to_owned(),
@@ -726,11 +727,11 @@ fn member_state(
 fn barred(sight: &Sight) -> Option<Saying> {
     match sight {
         Sight::Barred => Some(saying(
-            "PersonInactive",
+            Reason::PersonInactive,
             "Astro lists the person as inactive or banned. No e-mail is sent until somebody changes that in Astro",
         )),
         Sight::Unidentified => Some(saying(
-            "InviteUnidentified",
+            Reason::InviteUnidentified,
             "Astro lists the person as invited but does not show the invitation. Nothing is sent, since it may be pending: revoke it in Astro, and a new one is sent",
         )),
         _ => None,
@@ -744,7 +745,7 @@ fn conflict(facts: &Facts<'_>, holder: &crate::resources::OrgInvite) -> Saying {
         _ => "An OrgInvite in another namespace".to_owned(),
     };
     saying(
-        "Conflict",
+        Reason::Conflict,
         format!(
             "{who} is for the same address, and one address gets one invitation. Delete one of the two"
         ),
@@ -753,7 +754,7 @@ fn conflict(facts: &Facts<'_>, holder: &crate::resources::OrgInvite) -> Saying {
 
 fn not_permitted(role: Role) -> Saying {
     saying(
-        "NotPermitted",
+        Reason::NotPermitted,
         format!(
             "The Organization does not allow this namespace to give the role {} to this address. Ask who looks after the Organization to allow it, or change the role",
             name(role)
@@ -765,7 +766,7 @@ fn unreadable(why: &str) -> Plan {
     Plan {
         step: Step::AwaitPass,
         state: State::Obscured(saying(
-            "AstroUnavailable",
+            Reason::AstroUnavailable,
             format!(
                 "The organization cannot be read: {why}. Nothing is sent or changed meanwhile, and it is tried again"
             ),
@@ -777,7 +778,7 @@ fn settling() -> Plan {
     Plan {
         step: Step::AwaitPass,
         state: State::Obscured(saying(
-            "Settling",
+            Reason::Settling,
             "It is not known whether an invitation is on its way. Nothing is sent until it has had time to arrive and the organization was read again",
         )),
     }

@@ -124,7 +124,7 @@ fn decide(case: &Case) -> (Step, String) {
                 !saying.message.contains("elsewhere"),
                 "names a holder in another namespace"
             );
-            saying.reason.to_owned()
+            saying.reason.to_string()
         }
     };
     (plan.step, reason)
@@ -201,7 +201,7 @@ fn table(rows: Vec<(&str, Case, Step, &str)>) {
 fn nothing_recorded() {
     let new = Case::default;
     let refusal = Saying {
-        reason: "Refused",
+        reason: orginvite_operator::resources::Reason::Refused,
         message: String::new(),
     };
     let gone_member = OrgInviteStatus {

@@ -20,7 +20,7 @@ use crate::claims;
 use crate::error::Error;
 use crate::plan::{Found, Plan, Saying, State, Step};
 use crate::resources::org_invite::Attempt;
-use crate::resources::{OrgInvite, OrgInviteStatus};
+use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
 /// How often the status write after a POST is tried before settling takes over.
 const STATUS_TRIES: u32 = 6;
@@ -112,7 +112,7 @@ impl Turn<'_> {
         let mut status = self.status(
             &record,
             &State::Obscured(Saying {
-                reason: "Suspended",
+                reason: Reason::Suspended,
                 message,
             }),
         );
@@ -220,7 +220,7 @@ impl Turn<'_> {
                 let status = self.status(
                     record,
                     &State::Obscured(Saying {
-                        reason: "Settling",
+                        reason: Reason::Settling,
                         message,
                     }),
                 );
@@ -324,27 +324,27 @@ impl Turn<'_> {
                     refusal.retry_after.unwrap_or(Duration::from_secs(1)),
                 );
                 return State::Progressing(Saying {
-                    reason: "RateLimited",
+                    reason: Reason::RateLimited,
                     message: format!("{refusal}. It is tried again"),
                 });
             }
             401 => {
                 self.connection.directory.doubt();
                 return State::Progressing(Saying {
-                    reason: "TokenRejected",
+                    reason: Reason::TokenRejected,
                     message: format!(
                         "{refusal}. It is tried again once the Organization's token is accepted"
                     ),
                 });
             }
             403 => Saying {
-                reason: "TokenNotAllowed",
+                reason: Reason::TokenNotAllowed,
                 message: format!(
                     "{refusal}. The Organization's token may not invite people: give it a role that may, or another token"
                 ),
             },
             _ => Saying {
-                reason: "Refused",
+                reason: Reason::Refused,
                 message: format!(
                     "{refusal}. It is not tried again until the spec, the Organization or its token changes"
                 ),
@@ -506,7 +506,7 @@ impl Turn<'_> {
             self.say(
                 record,
                 &State::Progressing(Saying {
-                    reason: "RevokeFailed",
+                    reason: Reason::RevokeFailed,
                     message,
                 }),
             )

@@ -17,7 +17,7 @@ use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
 use crate::leadership::Leadership;
-use crate::resources::{Address, OrgInvite, Organization};
+use crate::resources::{Address, OrgInvite, Organization, Reason};
 
 /// The waits of the one-e-mail protocol.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,7 @@ impl Context {
                 return Link::NotYet;
             }
             Link::Down(crate::plan::Saying {
-                reason: "OrganizationNotFound",
+                reason: Reason::OrganizationNotFound,
                 message: format!("There is no Organization {organization}. Create it, or create this object with another organizationRef"),
             })
         })

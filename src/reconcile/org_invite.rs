@@ -27,7 +27,7 @@ use crate::policy;
 use crate::resources::org_invite::{
     ATTEMPT_ANNOTATION, DeletionPolicy, Inviter, RESEND_ANNOTATION,
 };
-use crate::resources::{Address, OrgInvite, OrgInviteStatus};
+use crate::resources::{Address, OrgInvite, OrgInviteStatus, Reason};
 
 /// How long a reconcile waits at most for the cache to show our own last write: its watch event
 /// triggers the next one, this is for the case that it is lost.
@@ -80,7 +80,7 @@ async fn attend(
                 context,
                 object,
                 State::Stalled(Saying {
-                    reason: "InvalidEmail",
+                    reason: Reason::InvalidEmail,
                     message,
                 }),
             )
@@ -202,7 +202,7 @@ impl Turn<'_> {
                     self.context,
                     self.object,
                     State::Stalled(Saying {
-                        reason: "AttemptUnreadable",
+                        reason: Reason::AttemptUnreadable,
                         message,
                     }),
                 )
@@ -220,7 +220,7 @@ impl Turn<'_> {
                 self.context,
                 self.object,
                 State::Stalled(Saying {
-                    reason: "AttemptUnreadable",
+                    reason: Reason::AttemptUnreadable,
                     message,
                 }),
             )

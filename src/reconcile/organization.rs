@@ -23,7 +23,7 @@ use crate::astro::http::Client;
 use crate::error::Error;
 use crate::plan::Saying;
 use crate::resources::conditions::{self, Claim};
-use crate::resources::{Organization, OrganizationStatus};
+use crate::resources::{Organization, OrganizationStatus, Reason};
 
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -76,11 +76,11 @@ async fn attend(
             context,
             name,
             Link::Down(Saying {
-                reason: "OrganizationNotReady",
+                reason: Reason::OrganizationNotReady,
                 message: format!("Organization {name} is not ready: {message}"),
             }),
         );
-        report(object, context, &stalled("Duplicate", message)).await?;
+        report(object, context, &stalled(Reason::Duplicate, message)).await?;
         return Ok(Action::requeue(RECHECK));
     }
     let token = match token(object, context).await? {
@@ -90,11 +90,11 @@ async fn attend(
                 context,
                 name,
                 Link::Down(Saying {
-                    reason: "OrganizationNotReady",
+                    reason: Reason::OrganizationNotReady,
                     message: format!("Organization {name} is not ready: {message}"),
                 }),
             );
-            report(object, context, &stalled("TokenMissing", message)).await?;
+            report(object, context, &stalled(Reason::TokenMissing, message)).await?;
             return Ok(Action::await_change());
         }
     };
@@ -104,28 +104,28 @@ async fn attend(
         Health::Complete => vec![claim(
             "Ready",
             "True",
-            "Connected",
+            Reason::Connected,
             "The token is accepted and the organization's people are read regularly",
         )],
         Health::Failing(error) => {
             let (reason, advice, needs_person) = match error.status() {
                 Some(401) => (
-                    "TokenRejected",
+                    Reason::TokenRejected,
                     "Put a valid token into the Secret; it is picked up by itself",
                     true,
                 ),
                 Some(403) => (
-                    "ListForbidden",
+                    Reason::ListForbidden,
                     "Give the token a role that may list the organization's users, or put another one into the Secret",
                     true,
                 ),
                 Some(404 | 410) => (
-                    "OrganizationUnknown",
+                    Reason::OrganizationUnknown,
                     "Check organizationId and the operator's --astro-url",
                     true,
                 ),
                 _ => (
-                    "AstroUnavailable",
+                    Reason::AstroUnavailable,
                     "It is tried again with growing delays; nothing is sent or deleted meanwhile",
                     false,
                 ),
@@ -310,7 +310,7 @@ fn set_link(context: &Context, name: &str, link: Link) {
     }
 }
 
-fn claim(kind: &'static str, status: &'static str, reason: &'static str, message: &str) -> Claim {
+fn claim(kind: &'static str, status: &'static str, reason: Reason, message: &str) -> Claim {
     Claim {
         kind,
         status,
@@ -319,7 +319,7 @@ fn claim(kind: &'static str, status: &'static str, reason: &'static str, message
     }
 }
 
-fn stalled(reason: &'static str, message: String) -> Vec<Claim> {
+fn stalled(reason: Reason, message: String) -> Vec<Claim> {
     vec![
         claim("Ready", "False", reason, &message),
         Claim {

@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::plan::{Saying, State};
-use crate::resources::OrgInviteStatus;
 use crate::resources::conditions::{self, Claim};
+use crate::resources::{OrgInviteStatus, Reason};
 
 /// A time as a status holds it: whole seconds, like every time of the Kubernetes API, so that what is
 /// read back is what was written.
@@ -40,7 +40,7 @@ pub fn status(
     };
     let pending = accepted(
         "False",
-        "Pending",
+        Reason::Pending,
         "The person has not accepted the invitation yet",
     );
     let claims = match state {
@@ -54,7 +54,7 @@ pub fn status(
                 Claim {
                     kind: "Ready",
                     status: "True",
-                    reason: "Invited",
+                    reason: Reason::Invited,
                     message,
                 },
                 pending,
@@ -66,7 +66,7 @@ pub fn status(
                 claim("Ready", "True", saying),
                 accepted(
                     "True",
-                    "Member",
+                    Reason::Member,
                     "The person is a member of the organization",
                 ),
             ]

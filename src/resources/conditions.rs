@@ -4,6 +4,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
+use super::Reason;
+
 /// A condition without its times: what a plan says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
@@ -11,8 +13,8 @@ pub struct Claim {
     pub kind: &'static str,
     /// `True`, `False` or `Unknown`.
     pub status: &'static str,
-    /// `CamelCase`, stable: scripts may rely on it.
-    pub reason: &'static str,
+    /// Why.
+    pub reason: Reason,
     /// What is so, what happens next, and what the user can do.
     pub message: String,
 }
@@ -35,7 +37,7 @@ pub fn merge(
             Condition {
                 type_: claim.kind.to_owned(),
                 status: claim.status.to_owned(),
-                reason: claim.reason.to_owned(),
+                reason: claim.reason.as_str().to_owned(),
                 message: claim.message.clone(),
                 observed_generation: Some(generation),
                 last_transition_time: before.map_or_else(

@@ -4,6 +4,7 @@ pub mod address;
 pub mod conditions;
 pub mod org_invite;
 pub mod organization;
+pub mod reason;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps,
@@ -13,6 +14,7 @@ use kube::CustomResourceExt;
 pub use address::Address;
 pub use org_invite::{OrgInvite, OrgInviteSpec, OrgInviteStatus};
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus};
+pub use reason::Reason;
 
 /// API group of both resources.
 pub const GROUP: &str = "iam.astronomer.io";
