@@ -19,6 +19,7 @@ use crate::astro::http::Endpoint;
 use crate::leadership::Leadership;
 use crate::reconcile::cache::{Invites, slim};
 use crate::reconcile::context::{Context, Timing};
+use crate::reconcile::events::Events;
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
@@ -83,6 +84,7 @@ pub async fn run(
     let (invite_store, invite_writer) = reflector::store();
     let (organization_store, organization_writer) = reflector::store();
     let (namespace_store, namespace_writer) = reflector::store();
+    let events = Events::new(client.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         writer: Writer::new(client),
@@ -90,6 +92,7 @@ pub async fn run(
         organizations: organization_store.clone(),
         namespaces: namespace_store.clone(),
         leadership: Leadership::alone(),
+        events,
         timing: settings.timing,
         astro: settings.astro,
         rates: settings.rates,
