@@ -7,9 +7,11 @@
 mod admission;
 mod claims;
 mod directory;
+mod events;
 mod exactly_one_email;
 mod expiry;
 mod lifecycle;
+mod organization;
 mod policy;
 mod scale;
 mod switches;
