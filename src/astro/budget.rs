@@ -112,6 +112,20 @@ impl Lane {
         at
     }
 
+    /// The moment of `who`, which keeps it. Whoever comes back with a better class than it came with
+    /// is not moved back any longer.
+    fn keep(&mut self, class: Class, who: &str, now: Instant) -> Instant {
+        let at = match self.places.get(who) {
+            Some((_, at)) => *at,
+            None => self.place(class, now),
+        };
+        let before = self.places.insert(who.to_owned(), (class, at));
+        if class == Class::First && before.is_some_and(|(before, _)| before == Class::Later) {
+            self.spend(at);
+        }
+        at
+    }
+
     /// A call goes out whose moment was `at`.
     fn spend(&mut self, at: Instant) {
         self.next_first = self.next_first.max(at + self.spacing);
@@ -138,17 +152,20 @@ impl Budget {
         let now = Instant::now();
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];
-        let at = match lane.places.get(who) {
-            Some((_, at)) => *at,
-            None => lane.place(class, now),
-        };
+        let at = lane.keep(class, who, now);
         if at > now {
-            lane.places.insert(who.to_owned(), (class, at));
             return Err(at);
         }
         lane.places.remove(who);
         lane.spend(at);
         Ok(())
+    }
+
+    /// The time of the place in line of `who`, which is kept: for a call that must follow another one
+    /// without waiting long in between.
+    pub fn reserve(&self, verb: Verb, class: Class, who: &str) -> Instant {
+        let now = Instant::now();
+        self.lanes.lock()[verb as usize].keep(class, who, now)
     }
 
     /// Takes a permit, waiting for it: for the directory, which nothing waits behind.
@@ -273,6 +290,21 @@ mod tests {
             let slots = start.elapsed().as_millis() / 100;
             assert_eq!(u128::from(granted), slots.min(40));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_must_not_wait_any_longer_keeps_its_moment() {
+        let budget = budget();
+        let start = Instant::now();
+        let take = |class, who| budget.take(Verb::Post, class, who);
+        let reserved = budget.reserve(Verb::Post, Class::Later, "replacement");
+        assert_eq!(reserved, start + ms(100));
+        assert_eq!(take(Class::First, "new"), Err(start + ms(100)));
+        assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
+        assert_eq!(take(Class::First, "newer"), Err(start + ms(300)));
+        assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
+        tokio::time::advance(ms(250)).await;
+        assert_eq!(take(Class::First, "replacement"), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

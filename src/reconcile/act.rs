@@ -78,7 +78,7 @@ impl Turn<'_> {
                 self.send(&record, attempt).await
             }
             (Step::Post, Some(attempt)) => {
-                if let Some(at) = self.permit(None, Some(Class::Later)) {
+                if let Some(at) = self.permit(None, Some(Class::First)) {
                     return Ok(requeue_at(at));
                 }
                 self.post(self.object.clone(), &record, &attempt).await
@@ -136,6 +136,19 @@ impl Turn<'_> {
         } else {
             Class::First
         };
+        // The DELETE of a replacement waits until its POST can follow soon: else the person would be
+        // left without an invitation while others are sent.
+        if replacing.is_some() && !blind {
+            let uid = self.uid();
+            let place = self
+                .connection
+                .budget
+                .reserve(Verb::Post, Class::Later, &uid);
+            let soon = Instant::now() + self.context.timing.listing_delay;
+            if place > soon {
+                return Ok(requeue_at(Instant::now() + (place - soon)));
+            }
+        }
         let posting = (blind || replacing.is_none()).then_some(posting);
         if let Some(at) = self.permit(replacing, posting) {
             return Ok(requeue_at(at));

@@ -217,7 +217,8 @@ async fn a_mass_loss_writes_to_nobody_until_it_is_acknowledged() {
     world.seen("new@example.com").await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 30);
 
-    let acknowledge = json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "we did that"}}});
+    let acknowledge =
+        json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "we did that"}}});
     api(&world)
         .patch(
             &world.organization,
