@@ -10,6 +10,7 @@ mod directory;
 mod events;
 mod exactly_one_email;
 mod expiry;
+mod kstatus;
 mod lifecycle;
 mod organization;
 mod policy;
