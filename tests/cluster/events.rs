@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
+use kube::api::{ListParams, PostParams};
 use support::fake_astro::{Answer, Fault, Operation, Times};
 
 use crate::world::{World, invite_id, uid};
@@ -12,7 +13,7 @@ use crate::world::{World, invite_id, uid};
 async fn told(world: &World, name: &str) -> BTreeMap<String, i32> {
     let api: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
     let mut told = BTreeMap::new();
-    for event in api.list(&Default::default()).await.unwrap() {
+    for event in api.list(&ListParams::default()).await.unwrap() {
         let about = event.regarding.unwrap_or_default();
         if about.name.as_deref() == Some(name) && about.kind.as_deref() == Some("OrgInvite") {
             let count = event.series.map_or(1, |series| series.count);
@@ -80,7 +81,7 @@ async fn what_fails_is_told_once_and_not_for_each_retry() {
     let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
     world
         .invites()
-        .create(&Default::default(), &owner)
+        .create(&PostParams::default(), &owner)
         .await
         .unwrap();
     world.state("boss", "NotPermitted").await;

@@ -1,7 +1,7 @@
 //! What an Organization tells and protects.
 
 use futures::future::join_all;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::Organization;
@@ -205,7 +205,7 @@ async fn a_mass_loss_writes_to_nobody_until_it_is_acknowledged() {
     );
     world.seen("p29@example.com").await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 30);
-    for object in world.invites().list(&Default::default()).await.unwrap() {
+    for object in world.invites().list(&ListParams::default()).await.unwrap() {
         assert!(condition(&object, "Stalled").is_none(), "{object:?}");
     }
 
