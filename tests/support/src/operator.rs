@@ -22,6 +22,17 @@ impl Operator {
         log: &Path,
         args: &[String],
     ) -> anyhow::Result<Self> {
+        Self::start_in(binary, kubeconfig, log, args, &[])
+    }
+
+    /// The same, with more variables in its environment.
+    pub fn start_in(
+        binary: &Path,
+        kubeconfig: &Path,
+        log: &Path,
+        args: &[String],
+        environment: &[(String, String)],
+    ) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(binary);
         command
@@ -29,6 +40,7 @@ impl Operator {
             .args(args)
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_LOG", "info,orginvite_operator=debug")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
@@ -40,6 +52,12 @@ impl Operator {
             child,
             log: log.to_owned(),
         })
+    }
+
+    /// Its process ID.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it with SIGKILL.
