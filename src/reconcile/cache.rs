@@ -76,6 +76,12 @@ impl Invites {
         })
     }
 
+    /// The cache itself.
+    #[must_use]
+    pub fn store(&self) -> &Store<OrgInvite> {
+        &self.store
+    }
+
     /// The object of that name, if it exists.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Arc<OrgInvite>> {

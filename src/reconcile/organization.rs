@@ -21,6 +21,8 @@ use crate::astro::budget::Budget;
 use crate::astro::directory::{Directory, Health, News};
 use crate::astro::http::Client;
 use crate::error::Error;
+use crate::leadership::Term;
+use crate::leadership::fence::Fenced;
 use crate::plan::Saying;
 use crate::resources::conditions::{self, Claim};
 use crate::resources::{Organization, OrganizationStatus, Reason};
@@ -34,13 +36,13 @@ pub async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, Infallible> {
     let name = object.name_any();
-    if !context.serves(&name) || context.leadership.term().is_none() {
+    let Some(term) = context.leadership.term().filter(|_| context.serves(&name)) else {
         return Ok(Action::await_change());
-    }
+    };
     let span = tracing::info_span!("reconcile", object.name = name);
     let turn =
         async {
-            attend(&object, &name, &context).await.unwrap_or_else(|error| {
+            attend(&object, &name, &term, &context).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the Organization cannot be reconciled; it is tried again");
             Action::requeue(crate::astro::directory::backoff(4))
         })
@@ -50,7 +52,10 @@ pub async fn reconcile(
 
 /// An Organization was deleted: its `OrgInvite`s learn that nothing can be done for them.
 pub fn forget(name: &str, context: &Context) {
-    if context.links.write().remove(name).is_some() {
+    let Some(term) = context.leadership.term() else {
+        return;
+    };
+    if term.links.write().remove(name).is_some() {
         tracing::info!(organization = name, "the Organization is gone");
     }
     context.trigger_all_of(name);
@@ -66,6 +71,7 @@ pub fn forget(name: &str, context: &Context) {
 async fn attend(
     object: &Organization,
     name: &str,
+    term: &Arc<Term>,
     context: &Arc<Context>,
 ) -> Result<Action, Error> {
     if let Some(older) = older_twin(object, context) {
@@ -74,13 +80,14 @@ async fn attend(
         );
         set_link(
             context,
+            term,
             name,
             Link::Down(Saying {
                 reason: Reason::OrganizationNotReady,
                 message: format!("Organization {name} is not ready: {message}"),
             }),
         );
-        report(object, context, &stalled(Reason::Duplicate, message)).await?;
+        report(object, term, context, &stalled(Reason::Duplicate, message)).await?;
         return Ok(Action::requeue(RECHECK));
     }
     let token = match token(object, context).await? {
@@ -88,17 +95,24 @@ async fn attend(
         Err(message) => {
             set_link(
                 context,
+                term,
                 name,
                 Link::Down(Saying {
                     reason: Reason::OrganizationNotReady,
                     message: format!("Organization {name} is not ready: {message}"),
                 }),
             );
-            report(object, context, &stalled(Reason::TokenMissing, message)).await?;
+            report(
+                object,
+                term,
+                context,
+                &stalled(Reason::TokenMissing, message),
+            )
+            .await?;
             return Ok(Action::await_change());
         }
     };
-    let connection = connect(object, name, token, context);
+    let connection = connect(object, name, token, term, context);
     let claims = match connection.directory.health() {
         Health::Starting => return Ok(Action::await_change()),
         Health::Complete => vec![claim(
@@ -146,7 +160,7 @@ async fn attend(
             ]
         }
     };
-    report(object, context, &claims).await?;
+    report(object, term, context, &claims).await?;
     Ok(Action::await_change())
 }
 
@@ -211,6 +225,7 @@ fn connect(
     object: &Organization,
     name: &str,
     token: SecretString,
+    term: &Arc<Term>,
     context: &Arc<Context>,
 ) -> Arc<Connection> {
     let mut hasher = DefaultHasher::new();
@@ -226,7 +241,7 @@ fn connect(
         suspend: object.spec.suspend,
         generation: object.metadata.generation.unwrap_or_default(),
     };
-    if let Link::Up(connection) = context.link(name)
+    if let Link::Up(connection) = context.link(term, name)
         && connection.made_from == made_from
     {
         if connection.policy().generation != policy.generation {
@@ -244,11 +259,9 @@ fn connect(
         }
         return connection;
     }
-    let astro: Arc<dyn Astro> = Arc::new(Client::new(
-        &context.astro,
-        &object.spec.organization_id,
-        token,
-    ));
+    let client = Client::new(&context.astro, &object.spec.organization_id, token);
+    let astro: Arc<dyn Astro> =
+        Arc::new(Fenced::new(client, Arc::clone(&context.leadership), term));
     let budget = Arc::new(Budget::new(context.rates));
     let directory = Arc::new(Directory::new(
         Arc::clone(&astro),
@@ -271,7 +284,7 @@ fn connect(
         reading,
     ));
     tracing::info!(organization = name, "connecting");
-    set_link(context, name, Link::Up(Arc::clone(&connection)));
+    set_link(context, term, name, Link::Up(Arc::clone(&connection)));
     connection
 }
 
@@ -298,13 +311,13 @@ async fn read(name: String, directory: Arc<Directory>, context: Arc<Context>) {
         .await;
 }
 
-fn set_link(context: &Context, name: &str, link: Link) {
+fn set_link(context: &Context, term: &Term, name: &str, link: Link) {
     let said = |link: &Link| match link {
         Link::Down(saying) => Some(saying.clone()),
         Link::NotYet | Link::Up(_) => None,
     };
     let now = said(&link);
-    let before = context.links.write().insert(name.to_owned(), link);
+    let before = term.links.write().insert(name.to_owned(), link);
     if before.is_none_or(|before| said(&before) != now) {
         context.trigger_all_of(name);
     }
@@ -331,14 +344,19 @@ fn stalled(reason: Reason, message: String) -> Vec<Claim> {
     ]
 }
 
-async fn report(object: &Organization, context: &Context, claims: &[Claim]) -> Result<(), Error> {
+async fn report(
+    object: &Organization,
+    term: &Arc<Term>,
+    context: &Context,
+    claims: &[Claim],
+) -> Result<(), Error> {
     let generation = object.metadata.generation.unwrap_or_default();
     let recorded = object.status.clone().unwrap_or_default();
     let status = OrganizationStatus {
         observed_generation: generation,
         conditions: conditions::merge(&recorded.conditions, claims, generation, Timestamp::now()),
     };
-    if status == recorded {
+    if status == recorded || !context.leadership.holds(term) {
         return Ok(());
     }
     let patch =
