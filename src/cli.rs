@@ -182,8 +182,11 @@ async fn run(args: Run) -> Result<(), String> {
     let namespace = args
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = kube::Client::try_from(config)
-        .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))?;
+    let connect = || {
+        kube::Client::try_from(config.clone())
+            .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))
+    };
+    let (client, election) = (connect()?, connect()?);
     let settings = Settings {
         astro,
         request_deadline: args.request_deadline,
@@ -205,7 +208,7 @@ async fn run(args: Run) -> Result<(), String> {
             get: args.gets_per_second,
         },
     };
-    operator::run(client, settings, asked_to_stop())
+    operator::run(client, election, settings, asked_to_stop())
         .await
         .map_err(|error| error.to_string())
 }

@@ -73,9 +73,11 @@ pub enum StartError {
     Unreachable(kube::Error),
 }
 
-/// Runs until `stop` resolves; what is under way then is finished.
+/// Runs until `stop` resolves; what is under way then is finished. The Lease is read and written by
+/// `election`, a client of its own: a renewal shares no connection with anything else.
 pub async fn run(
     client: Client,
+    election: Client,
     settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
@@ -104,7 +106,7 @@ pub async fn run(
     let (organization_store, organization_writer) = reflector::store();
     let (namespace_store, namespace_writer) = reflector::store();
     let leadership = Arc::new(Leadership::new(settings.lease.validity()));
-    let candidate = Candidate::new(client.clone(), &settings.namespace, settings.lease);
+    let candidate = Candidate::new(election, &settings.namespace, settings.lease);
     let context = Arc::new(Context {
         client: client.clone(),
         writer: Writer::new(client),
@@ -148,7 +150,12 @@ pub async fn run(
     let (begun, terms) = mpsc::unbounded_channel();
     let (finished, is_finished) = oneshot::channel::<()>();
     let mut election = tokio::spawn(async move {
-        let finished = is_finished.map(|_| ());
+        let finished = async {
+            // Whoever ends without a word may leave something under way: the lease is kept then.
+            if is_finished.await.is_err() {
+                future::pending::<()>().await;
+            }
+        };
         candidate.run(&leadership, begun, finished).await;
     });
     // A reconcile makes two calls to Astro at most, and some to the cluster.

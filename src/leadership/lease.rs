@@ -191,6 +191,10 @@ impl Candidate {
         let lease = match self.write(&wanted).await {
             Ok(lease) => lease,
             Err(Failure::Outdated) => {
+                tracing::debug!(
+                    identity = self.settings.identity,
+                    "somebody else wrote the Lease meanwhile"
+                );
                 self.tried = None;
                 self.look().await;
                 return None;
