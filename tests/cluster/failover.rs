@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, PostParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use support::fake_astro::{FakeAstro, Fault, HoldPoint, Operation, Times};
 
 use crate::cable::Cable;
@@ -136,7 +136,9 @@ async fn a_terminated_leader_finishes_and_hands_over_before_its_lease_expires() 
     ]
     .concat();
     assert!(DEADLINE < Duration::from_mins(2));
-    let mut first = world.start_replica("first", &long);
+    let cable = Cable::to(world.astro.address()).await;
+    let url = world.astro_behind(&cable);
+    let mut first = world.start_replica("first", &[&long[..], &["--astro-url", &url]].concat());
     world.leader(&[&first]).await;
     world.organization_is("Connected").await;
     let mut second = world.start_replica("second", &long);
@@ -154,6 +156,13 @@ async fn a_terminated_leader_finishes_and_hands_over_before_its_lease_expires() 
     first.operator.terminate().unwrap();
     world.logs(&first, "asked to stop").await;
     world.apply("joe", "joe@example.com").await;
+    // It goes on leading, and reads the organization each second.
+    for pass in 0..3 {
+        let bytes = cable.sent();
+        world
+            .until(&format!("pass {pass}"), || cable.sent() > bytes)
+            .await;
+    }
     assert!(first.operator.is_running());
     assert_eq!(
         holder(&lease(&world).await),
@@ -333,24 +342,7 @@ async fn a_leader_whose_lease_is_given_to_another_stops_at_once() {
     world.organization_is("Connected").await;
     let second = world.start_replica("second", &long);
     let identity = world.logs(&second, "standing by").await["identity"].clone();
-
-    // What a person does with kubectl edit; a renewal may come in between.
-    let give = async {
-        loop {
-            let mut lease = lease(&world).await;
-            lease.spec.as_mut().unwrap().holder_identity = identity.as_str().map(str::to_owned);
-            let given = world
-                .leases()
-                .replace("orginvite-operator", &PostParams::default(), &lease)
-                .await;
-            match given {
-                Ok(_) => break,
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    world.in_time("the lease is given away", give).await;
+    give_lease(&world, &identity).await;
     world.logs(&deposed, "leadership lost").await;
     let bytes = cable.sent();
     world.apply("jane", "jane@example.com").await;
@@ -402,7 +394,14 @@ async fn a_term_does_not_begin_to_plan_while_its_cache_is_behind() {
     assert_eq!(spec.lease_transitions, Some(0));
     first.operator.kill();
     world.leader(&[&behind]).await;
-    world.logs(&behind, "a cache is behind the cluster").await;
+    // Twice: two seconds later it has still not begun.
+    world
+        .logs_times(
+            &behind,
+            r#"a cache is behind the cluster: nothing is planned meanwhile","what":"OrgInvites"#,
+            2,
+        )
+        .await;
     assert_eq!(world.attempted_writes_by(&behind.user), 0);
     assert_eq!(elsewhere.sent(), 0);
     to_cluster.mend();
@@ -411,6 +410,50 @@ async fn a_term_does_not_begin_to_plan_while_its_cache_is_behind() {
     world.state("joe", "Invited").await;
     assert_eq!(world.writes_by(&behind.user, Some("jane")), 0);
     assert_eq!(sent(&world), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_leads_again_forgets_what_it_knew() {
+    // Its directory is never read again by itself.
+    let world = World::prepare(json!({"syncInterval": "5m"})).await;
+    let first = world.start_replica("first", &[]);
+    world.leader(&[&first]).await;
+    world.organization_is("Connected").await;
+    let mut second = world.start_replica("second", &[]);
+    let identity = world.logs(&second, "standing by").await["identity"].clone();
+    give_lease(&world, &identity).await;
+    world.logs(&first, "leadership lost").await;
+    world
+        .astro
+        .add_member("jane@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
+    second.operator.kill();
+    world.logs_times(&first, "leading", 2).await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "AlreadyMember").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+    assert_eq!(sent(&world), 0);
+}
+
+/// Writes another holder into the lease, as a person does with kubectl edit.
+async fn give_lease(world: &World, identity: &Value) {
+    let give = async {
+        loop {
+            let mut lease = lease(world).await;
+            lease.spec.as_mut().unwrap().holder_identity = identity.as_str().map(str::to_owned);
+            let given = world
+                .leases()
+                .replace("orginvite-operator", &PostParams::default(), &lease)
+                .await;
+            match given {
+                Ok(_) => break,
+                // A renewal came in between.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    world.in_time("the lease is given away", give).await;
 }
 
 async fn lease(world: &World) -> Lease {

@@ -440,15 +440,21 @@ impl World {
         self.in_time(&format!("one of {pods:?} leads"), find).await
     }
 
-    /// Waits until a replica logs a line with that message.
+    /// Waits until a replica logs a line whose message begins like that.
     pub async fn logs(&self, replica: &Replica, message: &str) -> Value {
+        self.logs_times(replica, message, 1).await
+    }
+
+    /// Waits until there are so many such lines, and returns the last of them.
+    pub async fn logs_times(&self, replica: &Replica, message: &str, times: usize) -> Value {
         let message = format!("\"message\":\"{message}");
         let found = async {
             loop {
                 let log = replica.operator.log();
                 // The last line may be half written.
                 let complete = log.rfind('\n').map_or("", |end| &log[..end]);
-                if let Some(line) = complete.lines().find(|line| line.contains(&message)) {
+                let mut lines = complete.lines().filter(|line| line.contains(&message));
+                if let Some(line) = lines.nth(times - 1) {
                     return serde_json::from_str(line).unwrap();
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
