@@ -224,7 +224,7 @@ fn check_waits(args: &Run) -> Result<(), String> {
     let least = args.request_deadline + args.lease_duration + args.listing_delay;
     if args.settle <= least {
         return Err(format!(
-            "--settle ({:?}) must be longer than --request-deadline, --lease-duration and --listing-delay together ({least:?}): an e-mail of the leader before that the list does not show yet would be sent again",
+            "--settle ({:?}) must be longer than --request-deadline, --lease-duration and --listing-delay together ({least:?}): an e-mail that the leader before sent and that the list does not show yet would be sent again",
             args.settle
         ));
     }

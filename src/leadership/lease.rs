@@ -69,6 +69,8 @@ pub struct Candidate {
     tried: Option<Instant>,
     /// Not before this moment is it tried again, whatever is seen.
     not_before: Instant,
+    /// Whether we led when it was last logged.
+    led: bool,
     /// The holder that was last logged.
     told: Option<String>,
 }
@@ -84,6 +86,7 @@ impl Candidate {
             seen: Seen::nothing(Instant::now()),
             tried: None,
             not_before: Instant::now(),
+            led: false,
             told: None,
         }
     }
@@ -101,7 +104,6 @@ impl Candidate {
         self.look().await;
         loop {
             self.follow(leadership);
-            let led = leadership.leads();
             tokio::select! {
                 biased;
                 () = &mut done => break,
@@ -115,12 +117,6 @@ impl Candidate {
                     }
                 }
                 () = run_out(leadership) => {}
-            }
-            if led && !leadership.leads() {
-                tracing::warn!(
-                    identity = self.settings.identity,
-                    "leadership lost: the Lease was not renewed in time"
-                );
             }
         }
         self.give_up(leadership).await;
@@ -160,15 +156,15 @@ impl Candidate {
         self.seen.holder() == Some(self.settings.identity.as_str())
     }
 
-    /// Ends the term when somebody else has the lease, and tells who.
+    /// Ends the term when somebody else has the lease, and tells what changed.
     fn follow(&mut self, leadership: &Leadership) {
         let holder = self.seen.holder().map(str::to_owned);
-        if !self.is_ours() && leadership.resign() {
-            tracing::warn!(
-                identity = self.settings.identity,
-                holder,
-                "leadership lost: the Lease was taken or deleted"
-            );
+        if !self.is_ours() {
+            leadership.resign();
+        }
+        if self.led && !leadership.leads() {
+            self.led = false;
+            self.tell_loss();
         }
         if holder != self.told {
             if let Some(holder) = holder.as_ref().filter(|_| !self.is_ours()) {
@@ -176,6 +172,21 @@ impl Candidate {
             }
             self.told = holder;
         }
+    }
+
+    fn tell_loss(&self) {
+        let why = if self.is_ours() {
+            "the Lease was not renewed in time"
+        } else {
+            "the Lease was taken or deleted"
+        };
+        let holder = self.seen.holder();
+        tracing::warn!(
+            identity = self.settings.identity,
+            holder,
+            why,
+            "leadership lost"
+        );
     }
 
     /// Renews the lease, or takes it. A term that begins with that is returned.
@@ -208,8 +219,11 @@ impl Candidate {
         let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions);
         self.seen.read(Some(lease), Instant::now());
         let term = leadership.renew(sent)?;
+        if self.led {
+            self.tell_loss();
+        }
+        self.led = true;
         tracing::info!(identity = self.settings.identity, transitions, "leading");
-        self.told = Some(self.settings.identity.clone());
         Some(term)
     }
 
