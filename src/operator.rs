@@ -24,6 +24,7 @@ use crate::leadership::lease::{self, Candidate};
 use crate::leadership::{Leadership, Term};
 use crate::reconcile::cache::{Invites, slim};
 use crate::reconcile::context::{Context, Timing};
+use crate::reconcile::events::Events;
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
@@ -105,6 +106,7 @@ pub async fn run(
     let (invite_store, invite_writer) = reflector::store();
     let (organization_store, organization_writer) = reflector::store();
     let (namespace_store, namespace_writer) = reflector::store();
+    let events = Events::new(client.clone());
     let leadership = Arc::new(Leadership::new(settings.lease.validity()));
     let candidate = Candidate::new(election, &settings.namespace, settings.lease);
     let context = Arc::new(Context {
@@ -114,6 +116,7 @@ pub async fn run(
         organizations: organization_store.clone(),
         namespaces: namespace_store.clone(),
         leadership: Arc::clone(&leadership),
+        events,
         timing: settings.timing,
         astro: settings.astro,
         rates: settings.rates,

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 
 use crate::astro::Astro;
-use crate::astro::budget::Budget;
+use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
 use crate::plan::Saying;
-use crate::resources::organization::AllowRule;
+use crate::resources::org_invite::Inviter;
+use crate::resources::organization::{AllowRule, Permission, TokenStatus};
 
 /// Whether an Organization can be worked with.
 #[derive(Clone)]
@@ -35,21 +38,40 @@ pub struct Connection {
     pub budget: Arc<Budget>,
     /// The organization's people.
     pub directory: Arc<Directory>,
-    /// Whom the token stands for, learned from the invites that it made.
-    pub token_subject: RwLock<Option<String>>,
     /// A fingerprint of the token and where it is used: another one makes another connection.
     pub made_from: u64,
     policy: RwLock<Arc<Policy>>,
+    token: RwLock<TokenStatus>,
+    unread: RwLock<Unread>,
     reading: JoinHandle<()>,
 }
 
+/// Whether the organization went unread for long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unread {
+    /// It did not, or it was acknowledged.
+    #[default]
+    No,
+    /// It was last read at `last`; more than `longest` after that is long.
+    Unjudged {
+        /// When it was last read, by Astro's clock.
+        last: Timestamp,
+        /// How long it may go unread without a doubt.
+        longest: Duration,
+    },
+    /// It did, since then.
+    Since(Timestamp),
+}
+
 /// Who may invite whom as what, at one generation of the Organization's spec.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Policy {
     /// The rules.
     pub allow: Vec<AllowRule>,
     /// Whether nothing in Astro may be changed.
     pub suspend: bool,
+    /// Whether the Organization is being deleted: nothing new is sent.
+    pub closing: bool,
     /// The generation that they are of.
     pub generation: i64,
 }
@@ -72,11 +94,67 @@ impl Connection {
             astro,
             budget,
             directory,
-            token_subject: RwLock::default(),
+            token: RwLock::default(),
+            unread: RwLock::default(),
             made_from,
             policy: RwLock::new(Arc::new(policy)),
             reading,
         }
+    }
+
+    /// What is known of the token.
+    #[must_use]
+    pub fn token(&self) -> TokenStatus {
+        self.token.read().clone()
+    }
+
+    /// Takes over what was known of the token before a restart.
+    pub fn remember(&self, token: TokenStatus) {
+        *self.token.write() = token;
+    }
+
+    /// Whether the token may create or delete invitations.
+    pub fn learn(&self, verb: Verb, allowed: bool) {
+        let allowed = Some(Permission::from(allowed));
+        let mut token = self.token.write();
+        match verb {
+            Verb::Post => token.invite = allowed,
+            Verb::Delete => token.revoke = allowed,
+            Verb::Get => token.list_users = allowed,
+        }
+    }
+
+    /// Whom the token stands for, as an invitation that it made tells.
+    pub fn learn_subject(&self, subject: Option<Inviter>) {
+        if subject.is_some() {
+            self.token.write().subject = subject;
+        }
+    }
+
+    /// Since when the organization was not read for so long that the cluster may have been restored from
+    /// a backup; nobody acknowledged that yet.
+    #[must_use]
+    pub fn unread_since(&self) -> Option<Timestamp> {
+        let mut unread = self.unread.write();
+        // Astro's clock is known from the first reading on, and nothing is planned before that.
+        if let Unread::Unjudged { last, longest } = *unread
+            && self.directory.synced().is_some()
+        {
+            *unread = if last + longest < self.directory.now() {
+                Unread::Since(last)
+            } else {
+                Unread::No
+            };
+        }
+        match *unread {
+            Unread::Since(since) => Some(since),
+            Unread::Unjudged { .. } | Unread::No => None,
+        }
+    }
+
+    /// Notes what is known of that, or that it is acknowledged.
+    pub fn set_unread(&self, unread: Unread) {
+        *self.unread.write() = unread;
     }
 
     /// Who may invite whom as what.

@@ -1,12 +1,14 @@
 //! What this term did on one address.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use kube::core::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
-use crate::plan::Saying;
+use super::context::Timing;
+use crate::plan::{Lookup, Named, Saying};
 
 /// What this term did on one address. Lost with the term: what must survive is in the object.
 #[derive(Debug, Default)]
@@ -29,6 +31,10 @@ pub struct Memory {
     pub gone: Option<(String, Instant)>,
     /// get-invite answered with the recorded invite, under the pass begun then.
     pub exists: Option<(String, Instant)>,
+    /// The last answer of get-invite where nobody can look at the list: for which invite, and when.
+    pub watched: Option<(String, Instant, Lookup)>,
+    /// What get-invite said of the invite that a person named.
+    pub named: Option<(String, Named)>,
     /// Failures of calls to Astro in a row, and when to try again.
     pub failures: u32,
     /// Not before this moment.
@@ -79,6 +85,22 @@ impl Memory {
                 })
         });
         self.written.is_empty()
+    }
+
+    /// Whether it could as well be forgotten.
+    #[must_use]
+    pub fn is_idle(&self, timing: Timing) -> bool {
+        let over = |at: Option<Instant>, wait: Duration| at.is_none_or(|at| at.elapsed() > wait);
+        over(self.last_call, timing.settle)
+            && over(self.last_email, timing.spacing)
+            && self.written.is_empty()
+            && self.underway.is_none()
+            && self.revoked.is_none()
+            && self.refused.is_none()
+            && self.gone.is_none()
+            && self.watched.is_none()
+            && self.named.is_none()
+            && self.retry_at.is_none()
     }
 
     /// A call that could change the address ended now.

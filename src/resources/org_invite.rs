@@ -20,6 +20,10 @@ pub const ATTEMPT_ANNOTATION: &str = "iam.astronomer.io/attempt";
 /// Annotation with which a person asks for one more e-mail: once for each value.
 pub const RESEND_ANNOTATION: &str = "iam.astronomer.io/resend-requested-at";
 
+/// Annotation with which a person says which invitation an e-mail of unknown outcome made, where the
+/// token may not list users: its ID.
+pub const INVITE_ID_ANNOTATION: &str = "iam.astronomer.io/invite-id";
+
 /// One address, in the syntax that mail systems accept: no display name, no list, no quoted local
 /// part; domains may be internationalized. The operator's canonical form is in [`super::address`].
 const EMAIL_SYNTAX: &str = r#"self.matches(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}][\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}]$") && !self.contains('..') && !self.startsWith('.') && !self.contains('.@')"#;
@@ -214,6 +218,10 @@ pub struct OrgInviteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
 
+    /// Since when the invitation or the member is known to be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<Time>,
+
     /// Who sent the invitation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inviter: Option<Inviter>,
@@ -251,6 +259,9 @@ pub struct Inviter {
 pub struct Attempt {
     /// Random; the attempt is open until `status.attemptId` equals it.
     pub id: String,
+    /// UID of the object that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     /// The address as the user wrote it.
     pub email: String,
     /// The role that the invitation is sent with.

@@ -19,6 +19,7 @@ use support::fake_astro::{FakeAstro, SECRET_PREFIX};
 use support::operator::Operator;
 
 use crate::cable::Cable;
+use crate::kstatus::Judge;
 
 /// How long anything may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_mins(1);
@@ -45,6 +46,7 @@ pub struct World {
     pub operator: Option<Operator>,
     user: String,
     plane: &'static ControlPlane,
+    judge: Judge,
     /// The operators' logs.
     dir: tempfile::TempDir,
 }
@@ -77,6 +79,7 @@ impl World {
             operator: None,
             user: format!("operator-{name}"),
             dir,
+            judge: Judge::watch(client.clone(), &name),
             plane,
             client,
         };
@@ -494,6 +497,7 @@ impl Drop for World {
             return;
         }
         self.astro.assert_contract_kept().unwrap();
+        assert_eq!(self.judge.verdict(), Vec::<String>::new());
         assert!(
             !self.log().contains(SECRET_PREFIX),
             "a token, ticket or link in the log"
