@@ -6,12 +6,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
 use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
 use crate::astro::budget::Rates;
 use crate::astro::http::{DEFAULT_URL, Endpoint, Session};
 use crate::astro::{Error as AstroError, Invite, InviteAnswer, Subject};
+use crate::leadership::lease;
 use crate::operator::{self, Settings};
 use crate::reconcile::context::Timing;
 use crate::resources;
@@ -49,7 +52,18 @@ struct Run {
     /// Look after these Organizations only, by name [default: all].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     organizations: Vec<String>,
-    /// How long an e-mail whose outcome is unknown may take to show in the list of users.
+    /// Name of the Lease that elects the leader, in the namespace of the token Secrets. Installations
+    /// in one namespace that split the work by --organizations need one each.
+    #[arg(long, value_name = "NAME", default_value = "orginvite-operator")]
+    lease_name: String,
+    /// How long a leader that says nothing any more is waited for; whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    lease_duration: Duration,
+    /// How long a call to the Astro API may take.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    request_deadline: Duration,
+    /// How long an e-mail whose outcome is unknown may take to show in the list of users: longer than
+    /// --request-deadline, --lease-duration and --listing-delay together.
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = duration)]
     settle: Duration,
     /// How long the list of users may lag behind a call.
@@ -161,19 +175,27 @@ fn crd() -> Result<(), String> {
 
 async fn run(args: Run) -> Result<(), String> {
     init_log(args.log_format);
-    let astro = Endpoint::new(&args.astro_url).map_err(|error| format!("--astro-url: {error}"))?;
-    if args.settle < args.listing_delay {
-        return Err("--settle must not be shorter than --listing-delay: an e-mail that the list does not show yet would be sent again".to_owned());
-    }
+    let astro = Endpoint::with_deadline(&args.astro_url, args.request_deadline)
+        .map_err(|error| format!("--astro-url: {error}"))?;
+    check_waits(&args)?;
     let config = kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))?;
     let namespace = args
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = kube::Client::try_from(config)
-        .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))?;
+    let connect = || {
+        kube::Client::try_from(config.clone())
+            .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))
+    };
+    let (client, election) = (connect()?, connect()?);
     let settings = Settings {
         astro,
+        request_deadline: args.request_deadline,
         namespace,
+        lease: lease::Settings {
+            name: args.lease_name,
+            identity: identity(),
+            duration: args.lease_duration,
+        },
         organizations: args.organizations,
         timing: Timing {
             settle: args.settle,
@@ -186,9 +208,39 @@ async fn run(args: Run) -> Result<(), String> {
             get: args.gets_per_second,
         },
     };
-    operator::run(client, settings, asked_to_stop())
+    operator::run(client, election, settings, asked_to_stop())
         .await
         .map_err(|error| error.to_string())
+}
+
+/// Refuses waits under which an e-mail could be sent again.
+fn check_waits(args: &Run) -> Result<(), String> {
+    if args.lease_duration.as_secs() == 0 || args.lease_duration.subsec_nanos() != 0 {
+        return Err(
+            "--lease-duration must be whole seconds, one at least: a Lease knows no others"
+                .to_owned(),
+        );
+    }
+    let least = args.request_deadline + args.lease_duration + args.listing_delay;
+    if args.settle <= least {
+        return Err(format!(
+            "--settle ({:?}) must be longer than --request-deadline, --lease-duration and --listing-delay together ({least:?}): an e-mail that the leader before sent and that the list does not show yet would be sent again",
+            args.settle
+        ));
+    }
+    Ok(())
+}
+
+/// Who this process is: the pod's name, which Kubernetes puts there, and a suffix that makes it
+/// another one after a restart of the container.
+fn identity() -> String {
+    let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| env!("CARGO_PKG_NAME").to_owned());
+    let suffix: String = rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(8)
+        .map(char::from)
+        .collect();
+    format!("{pod}_{suffix}")
 }
 
 async fn asked_to_stop() {

@@ -10,3 +10,4 @@ pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod resources;
+pub mod takeover;

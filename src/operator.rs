@@ -2,37 +2,49 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt, future};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
-use crate::leadership::Leadership;
+use crate::leadership::lease::{self, Candidate};
+use crate::leadership::{Leadership, Term};
 use crate::reconcile::cache::{Invites, slim};
 use crate::reconcile::context::{Context, Timing};
 use crate::reconcile::events::Events;
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
+use crate::takeover;
 
 /// How many `OrgInvite`s are reconciled at once.
 const CONCURRENCY: u16 = 32;
+/// How long a reconcile under way may take beside its calls to Astro once the operator is to stop.
+const CLUSTER_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// What the operator is told at start.
 pub struct Settings {
     /// The Astro API.
     pub astro: Endpoint,
-    /// The namespace of the token Secrets.
+    /// How long a call to it may take.
+    pub request_deadline: Duration,
+    /// The namespace of the token Secrets and of the Lease.
     pub namespace: String,
+    /// Who leads.
+    pub lease: lease::Settings,
     /// The Organizations to look after; empty for all.
     pub organizations: Vec<String>,
     /// The waits of the one-e-mail protocol.
@@ -62,20 +74,30 @@ pub enum StartError {
     Unreachable(kube::Error),
 }
 
-/// Runs until `stop` resolves; what is under way then is finished.
+/// Runs until `stop` resolves; what is under way then is finished. The Lease is read and written by
+/// `election`, a client of its own: a renewal shares no connection with anything else.
 pub async fn run(
     client: Client,
+    election: Client,
     settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
     check(
         &Api::<Organization>::all(client.clone()),
         "organizations.iam.astronomer.io",
+        None,
     )
     .await?;
     check(
         &Api::<OrgInvite>::all(client.clone()),
         "orginvites.iam.astronomer.io",
+        None,
+    )
+    .await?;
+    check(
+        &Api::<Lease>::namespaced(client.clone(), &settings.namespace),
+        "leases.coordination.k8s.io in its own namespace",
+        Some(&settings.lease.name),
     )
     .await?;
 
@@ -85,26 +107,29 @@ pub async fn run(
     let (organization_store, organization_writer) = reflector::store();
     let (namespace_store, namespace_writer) = reflector::store();
     let events = Events::new(client.clone());
+    let leadership = Arc::new(Leadership::new(settings.lease.validity()));
+    let candidate = Candidate::new(election, &settings.namespace, settings.lease);
     let context = Arc::new(Context {
         client: client.clone(),
         writer: Writer::new(client),
         invites: Invites::new(invite_store.clone()),
         organizations: organization_store.clone(),
         namespaces: namespace_store.clone(),
-        leadership: Leadership::alone(),
+        leadership: Arc::clone(&leadership),
         events,
         timing: settings.timing,
         astro: settings.astro,
         rates: settings.rates,
         own_namespace: settings.namespace,
         only: settings.organizations,
-        links: parking_lot::RwLock::default(),
+        filled: AtomicBool::new(false),
         trigger_invites,
         trigger_organizations,
     });
     let (stopping, stopped) = watch::channel(false);
     tokio::spawn(async move {
         stop.await;
+        tracing::info!("asked to stop: what is under way is finished");
         stopping.send(true).ok();
     });
 
@@ -114,7 +139,7 @@ pub async fn run(
         organization_triggers,
         stopped.clone(),
     );
-    let invites = control_invites(&context, invite_writer, invite_triggers, stopped);
+    let invites = control_invites(&context, invite_writer, invite_triggers, stopped.clone());
     let controllers = async {
         // Policies and connections first: an Organization that is not known yet is not missing.
         let invites = async {
@@ -124,14 +149,46 @@ pub async fn run(
         };
         future::join(invites, organizations).await
     };
+    // On its own, so that no reconcile keeps it from renewing.
+    let (begun, terms) = mpsc::unbounded_channel();
+    let (finished, is_finished) = oneshot::channel::<()>();
+    let mut election = tokio::spawn(async move {
+        let finished = async {
+            // Whoever ends without a word may leave something under way: the lease is kept then.
+            if is_finished.await.is_err() {
+                future::pending::<()>().await;
+            }
+        };
+        candidate.run(&leadership, begun, finished).await;
+    });
+    // A reconcile makes two calls to Astro at most, and some to the cluster.
+    let overdue = 2 * settings.request_deadline + CLUSTER_ALLOWANCE;
     tracing::info!("watching");
     tokio::select! {
-        ((), ()) = controllers => {}
+        ((), ()) = controllers => {
+            finished.send(()).ok();
+            election.await.ok();
+        }
+        () = begin_terms(terms, &context) => {}
+        _ = &mut election => tracing::error!("the election ended"),
         () = watch_namespaces(&context, namespace_writer) => tracing::error!("the watch on namespaces ended"),
         () = watch_secrets(&context) => tracing::error!("the watch on Secrets ended"),
+        () = until(stopped).then(|()| tokio::time::sleep(overdue)) => {
+            tracing::error!("what is under way did not end in time: the Lease is left to expire");
+        }
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Begins each term that comes.
+async fn begin_terms(mut terms: mpsc::UnboundedReceiver<Arc<Term>>, context: &Context) {
+    context.fill().await;
+    tracing::info!("the caches are filled");
+    while let Some(term) = terms.recv().await {
+        Box::pin(takeover::begin(&term, context)).await;
+    }
+    future::pending::<()>().await;
 }
 
 /// Keeps the labels of namespaces, and plans again what a change of them is about.
@@ -205,9 +262,9 @@ fn control_invites(
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let api: Api<OrgInvite> = Api::all(context.client.clone());
-    let config = match context.only.as_slice() {
-        [only] => watcher::Config::default().fields(&format!("spec.organizationRef.name={only}")),
-        _ => watcher::Config::default(),
+    let config = watcher::Config {
+        field_selector: context.invite_selector(),
+        ..watcher::Config::default()
     };
     let store = writer.as_reader();
     let events = kube::runtime::watcher(api, config)
@@ -301,14 +358,15 @@ fn trigger_token(secret: &PartialObjectMeta<Secret>, context: &Context) {
 }
 
 /// Whether the cluster answers and knows the resource.
-async fn check<K>(api: &Api<K>, what: &'static str) -> Result<(), StartError>
+async fn check<K>(api: &Api<K>, what: &'static str, name: Option<&str>) -> Result<(), StartError>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    match api
-        .list_metadata(&kube::api::ListParams::default().limit(1))
-        .await
-    {
+    let params = ListParams {
+        field_selector: name.map(|name| format!("metadata.name={name}")),
+        ..ListParams::default().limit(1)
+    };
+    match api.list_metadata(&params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(StartError::NoDefinitions(what)),
         Err(kube::Error::Api(error)) if error.code == 403 || error.code == 401 => {

@@ -48,11 +48,24 @@ fn errors_at_start_say_what_to_do() {
     );
     fails(&["run", "--settle", "soon"], &[], "write it like 90s");
     fails(&["run", "--settle=-5s"], &[], "--settle");
+    // 15 s for the answer, 15 s for the lease, 10 s for the list.
     fails(
-        &["run", "--settle", "1s", "--listing-delay", "10s"],
-        &[],
-        "must not be shorter than --listing-delay",
+        &["run", "--settle", "40s"],
+        &[("KUBECONFIG", nobody)],
+        "together (40s)",
     );
+    fails(
+        &["run", "--settle", "40001ms"],
+        &[("KUBECONFIG", nobody)],
+        "the cluster does not answer",
+    );
+    for odd in ["0s", "1500ms"] {
+        fails(
+            &["run", "--lease-duration", odd],
+            &[],
+            "--lease-duration must be whole seconds",
+        );
+    }
     fails(
         &["run", "--astro-url", "http://astro.example.com"],
         &[],

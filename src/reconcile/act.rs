@@ -703,7 +703,7 @@ impl Turn<'_> {
     }
 
     async fn write(&mut self, object: &OrgInvite, status: &OrgInviteStatus) -> Result<(), Error> {
-        if object.status.as_ref() == Some(status) {
+        if object.status.as_ref() == Some(status) || !self.context.leadership.holds(self.term) {
             return Ok(());
         }
         // A conflict or a deletion is planned again by its own event.

@@ -80,6 +80,12 @@ impl Invites {
         })
     }
 
+    /// The cache itself.
+    #[must_use]
+    pub fn store(&self) -> &Store<OrgInvite> {
+        &self.store
+    }
+
     /// Waits until all objects are in the cache.
     pub async fn ready(&self) {
         let mut complete = self.complete.subscribe();

@@ -1,14 +1,14 @@
 //! What every reconcile needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
-use parking_lot::RwLock;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::cache::Invites;
@@ -17,7 +17,7 @@ use super::events::Events;
 use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, Term};
 use crate::resources::{Address, OrgInvite, Organization, Reason};
 
 /// The waits of the one-e-mail protocol.
@@ -45,7 +45,7 @@ pub struct Context {
     /// The cached namespaces, for their labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Whether this process leads.
-    pub leadership: Leadership,
+    pub leadership: Arc<Leadership>,
     /// Where events go.
     pub events: Events,
     /// The waits.
@@ -58,8 +58,8 @@ pub struct Context {
     pub own_namespace: String,
     /// The Organizations that this installation looks after; empty for all.
     pub only: Vec<String>,
-    /// Connections by the Organization's name.
-    pub links: RwLock<HashMap<String, Link>>,
+    /// Whether the caches have been filled: [`Context::fill`].
+    pub filled: AtomicBool,
     /// Triggers reconciles of `OrgInvite`s.
     pub trigger_invites: UnboundedSender<ObjectRef<OrgInvite>>,
     /// Triggers reconciles of Organizations.
@@ -73,10 +73,34 @@ impl Context {
         self.only.is_empty() || self.only.iter().any(|name| name == organization)
     }
 
-    /// The connection to an Organization.
+    /// Which `OrgInvite`s are cached, as a field selector; `None` for all.
     #[must_use]
-    pub fn link(&self, organization: &str) -> Link {
-        self.links.read().get(organization).cloned().unwrap_or_else(|| {
+    pub fn invite_selector(&self) -> Option<String> {
+        match self.only.as_slice() {
+            [only] => Some(format!("spec.organizationRef.name={only}")),
+            _ => None,
+        }
+    }
+
+    /// Waits until all caches have been filled from the cluster once. Only for the task that runs the
+    /// controllers: they wait for that as well, and a store wakes no second task.
+    pub async fn fill(&self) {
+        self.namespaces.wait_until_ready().await.ok();
+        self.organizations.wait_until_ready().await.ok();
+        self.invites.store().wait_until_ready().await.ok();
+        self.filled.store(true, Ordering::Release);
+    }
+
+    /// Whether the caches have been filled. It says nothing of leadership: a standby's are, too.
+    #[must_use]
+    pub fn is_filled(&self) -> bool {
+        self.filled.load(Ordering::Acquire)
+    }
+
+    /// The connection of a term to an Organization.
+    #[must_use]
+    pub fn link(&self, term: &Term, organization: &str) -> Link {
+        term.links.read().get(organization).cloned().unwrap_or_else(|| {
             if self.organizations.get(&ObjectRef::new(organization)).is_some() {
                 return Link::NotYet;
             }

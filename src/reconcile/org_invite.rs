@@ -89,7 +89,7 @@ async fn attend(
             .await;
         }
     };
-    let connection = match context.link(&object.spec.organization_ref.name) {
+    let connection = match context.link(&term, &object.spec.organization_ref.name) {
         Link::Up(connection) => connection,
         Link::Down(saying) => return without_organization(context, &term, object, saying).await,
         // What comes up triggers everybody.
@@ -106,6 +106,9 @@ async fn attend(
     let Some(object) = context.invites.get(key) else {
         return Ok(Action::await_change());
     };
+    if !context.leadership.holds(&term) {
+        return Ok(Action::await_change());
+    }
     let all = context.claimants(&address, &connection.organization_id);
     if !memory.caught_up(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
         return Ok(Action::requeue(CACHE_LAG));

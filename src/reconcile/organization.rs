@@ -25,6 +25,8 @@ use crate::astro::directory::{Directory, News};
 use crate::astro::http::Client;
 use crate::claims;
 use crate::error::Error;
+use crate::leadership::Term;
+use crate::leadership::fence::Fenced;
 use crate::plan::Saying;
 use crate::resources::organization::TokenStatus;
 use crate::resources::organization::{ACKNOWLEDGE_ANNOTATION, FINALIZER};
@@ -43,13 +45,13 @@ pub async fn reconcile(
     context: Arc<Context>,
 ) -> Result<Action, Infallible> {
     let name = object.name_any();
-    if !context.serves(&name) || context.leadership.term().is_none() {
+    let Some(term) = context.leadership.term().filter(|_| context.serves(&name)) else {
         return Ok(Action::await_change());
-    }
+    };
     let span = tracing::info_span!("reconcile", object.name = name);
     let turn =
         async {
-            attend(&object, &name, &context).await.unwrap_or_else(|error| {
+            attend(&object, &name, &term, &context).await.unwrap_or_else(|error| {
             tracing::warn!(%error, "the Organization cannot be reconciled; it is tried again");
             Action::requeue(crate::astro::directory::backoff(4))
         })
@@ -59,7 +61,10 @@ pub async fn reconcile(
 
 /// An Organization was deleted: its `OrgInvite`s learn that nothing can be done for them.
 pub fn forget(name: &str, context: &Context) {
-    if context.links.write().remove(name).is_some() {
+    let Some(term) = context.leadership.term() else {
+        return;
+    };
+    if term.links.write().remove(name).is_some() {
         tracing::info!(organization = name, "the Organization is gone");
     }
     context.trigger_all_of(name);
@@ -75,6 +80,7 @@ pub fn forget(name: &str, context: &Context) {
 async fn attend(
     object: &Organization,
     name: &str,
+    term: &Arc<Term>,
     context: &Arc<Context>,
 ) -> Result<Action, Error> {
     let deleting = object.metadata.deletion_timestamp.is_some();
@@ -99,22 +105,24 @@ async fn attend(
         let message = format!(
             "Organization {older} is older and for the same organizationId. Delete one of the two: addresses, budget and brakes are an organization's"
         );
-        set_link(context, name, not_ready(name, &message));
+        set_link(context, term, name, not_ready(name, &message));
         report::stalled(object, context, Reason::Duplicate, message).await?;
         return Ok(Action::requeue(RECHECK));
     }
-    let token = match token(object, context).await? {
+    let token = token(object, context).await?;
+    if !context.leadership.holds(term) {
+        return Ok(Action::await_change());
+    }
+    let token = match token {
         Ok(token) => token,
         Err(message) => {
-            set_link(context, name, not_ready(name, &message));
+            set_link(context, term, name, not_ready(name, &message));
             report::stalled(object, context, Reason::TokenMissing, message).await?;
             return Ok(Action::requeue(RECHECK));
         }
     };
-    let connection = connect(object, name, token, context);
-    if let Some(term) = context.leadership.term() {
-        term.sweep(context.timing);
-    }
+    let connection = connect(object, name, token, term, context);
+    term.sweep(context.timing);
     let acknowledged = acknowledge(object, name, &connection, context);
     report::report(object, &connection, needed_by, acknowledged, context).await?;
     Ok(Action::requeue(RECOUNT))
@@ -253,6 +261,7 @@ fn connect(
     object: &Organization,
     name: &str,
     token: Token,
+    term: &Arc<Term>,
     context: &Arc<Context>,
 ) -> Arc<Connection> {
     let mut hasher = DefaultHasher::new();
@@ -269,7 +278,7 @@ fn connect(
         closing: object.metadata.deletion_timestamp.is_some(),
         generation: object.metadata.generation.unwrap_or_default(),
     };
-    let before = match context.link(name) {
+    let before = match context.link(term, name) {
         Link::Up(connection) => Some(connection),
         Link::Down(_) | Link::NotYet => None,
     };
@@ -289,11 +298,9 @@ fn connect(
         }
         return Arc::clone(connection);
     }
-    let astro: Arc<dyn Astro> = Arc::new(Client::new(
-        &context.astro,
-        &object.spec.organization_id,
-        token.value,
-    ));
+    let client = Client::new(&context.astro, &object.spec.organization_id, token.value);
+    let astro: Arc<dyn Astro> =
+        Arc::new(Fenced::new(client, Arc::clone(&context.leadership), term));
     let budget = Arc::new(Budget::new(context.rates));
     let directory = Arc::new(Directory::new(
         Arc::clone(&astro),
@@ -326,13 +333,13 @@ fn connect(
         ..TokenStatus::default()
     }));
     connection.set_unread(match before.map(|before| before.unread_since()) {
-        // This process was there all the time.
+        // This term was there all the time.
         Some(Some(since)) => Unread::Since(since),
         Some(None) => Unread::No,
         None => unread(object),
     });
     tracing::info!(organization = name, "connecting");
-    set_link(context, name, Link::Up(Arc::clone(&connection)));
+    set_link(context, term, name, Link::Up(Arc::clone(&connection)));
     connection
 }
 
@@ -397,13 +404,13 @@ fn recorded_people(name: &str, directory: &Directory, context: &Context) -> Hash
         .collect()
 }
 
-fn set_link(context: &Context, name: &str, link: Link) {
+fn set_link(context: &Context, term: &Term, name: &str, link: Link) {
     let said = |link: &Link| match link {
         Link::Down(saying) => Some(saying.clone()),
         Link::NotYet | Link::Up(_) => None,
     };
     let now = said(&link);
-    let before = context.links.write().insert(name.to_owned(), link);
+    let before = term.links.write().insert(name.to_owned(), link);
     if before.is_none_or(|before| said(&before) != now) {
         context.trigger_all_of(name);
     }

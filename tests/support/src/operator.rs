@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::control_plane::process::die_with_parent;
 
@@ -22,12 +24,24 @@ impl Operator {
         log: &Path,
         args: &[String],
     ) -> anyhow::Result<Self> {
+        Self::start_as("operator", binary, kubeconfig, log, args)
+    }
+
+    /// The same in a pod of that name.
+    pub fn start_as(
+        pod: &str,
+        binary: &Path,
+        kubeconfig: &Path,
+        log: &Path,
+        args: &[String],
+    ) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
         let mut command = Command::new(binary);
         command
             .arg("run")
             .args(args)
             .env("KUBECONFIG", kubeconfig)
+            .env("HOSTNAME", pod)
             .env("RUST_LOG", "info,orginvite_operator=debug")
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -46,6 +60,31 @@ impl Operator {
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+
+    /// Asks it to stop with SIGTERM.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Stops it with SIGSTOP: it keeps all it has and does nothing.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on with SIGCONT.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let process = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(process, signal).with_context(|| format!("cannot send {signal} to the operator"))
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
     }
 
     /// What it logged so far.
