@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::runtime::wait::{await_condition, conditions};
+use kube::runtime::wait::{Error as WaitError, await_condition, conditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
@@ -31,6 +31,14 @@ pub enum ApplyError {
         /// The API server's word.
         error: kube::Error,
     },
+    /// Whether one is served cannot be seen.
+    #[error("{name} is applied, but cannot be watched: {error}")]
+    Unwatched {
+        /// The definition.
+        name: String,
+        /// Why.
+        error: WaitError,
+    },
     /// The API server took one and does not serve it.
     #[error("{0} is applied, but the API server does not serve it: look at its conditions")]
     NotServed(String),
@@ -53,7 +61,8 @@ pub async fn apply_definitions(
         let served = await_condition(api.clone(), &name, conditions::is_crd_established());
         match tokio::time::timeout(SERVED_DEADLINE, served).await {
             Ok(Ok(_)) => names.push(name),
-            Ok(Err(_)) | Err(_) => return Err(ApplyError::NotServed(name)),
+            Ok(Err(error)) => return Err(ApplyError::Unwatched { name, error }),
+            Err(_) => return Err(ApplyError::NotServed(name)),
         }
     }
     Ok(names)
