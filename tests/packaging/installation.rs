@@ -14,7 +14,7 @@ use crate::chart::{documents, find, render};
 use crate::pods::{account, program};
 use crate::tools::{DEADLINE, Helm, Kubectl, project};
 
-/// Flags in the chart that the operator does not have yet.
+/// Flags in the chart that the operator does not have yet. Once it has `--admin-address`, here it is `127.0.0.1:0`.
 const NOT_YET: [&str; 2] = ["--lease-name", "--admin-address"];
 
 /// One release, the namespace of a team that may invite, and a fake of Astro.

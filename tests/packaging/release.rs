@@ -1,6 +1,7 @@
 //! The life of a release: installed, upgraded, uninstalled, installed again.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams};
@@ -9,10 +10,11 @@ use orginvite_operator::resources::OrgInvite;
 use serde_json::{Value, json};
 use support::control_plane::ControlPlane;
 use tempfile::TempDir;
+use tokio::process::Command;
 
-use crate::installation::apply;
-use crate::pods::run_job;
-use crate::tools::{Helm, Kubectl, Outcome, project};
+use crate::installation::{apply, apply_definitions};
+use crate::pods::{program, run_job};
+use crate::tools::{Helm, Kubectl, Outcome, project, run};
 
 const NAMESPACE: &str = "astro-access";
 const RELEASE: &str = "orginvite-operator";
@@ -50,10 +52,18 @@ impl Cluster {
 
     /// The same while what its hook's Job says is done.
     async fn helm_with_job(&self, verb: &str, more: &[&str], job: &str) -> (Outcome, Outcome) {
-        tokio::join!(
-            Box::pin(self.helm(verb, more)),
-            Box::pin(run_job(&self.plane, NAMESPACE, job))
-        )
+        let mut helm = Box::pin(self.helm(verb, more));
+        let mut job = Box::pin(run_job(&self.plane, NAMESPACE, job));
+        tokio::select! {
+            job = &mut job => (helm.await, job),
+            helm = &mut helm => {
+                // Helm may see the end of the Job before the one who wrote it has the answer.
+                match tokio::time::timeout(Duration::from_secs(5), job).await {
+                    Ok(job) => (helm, job),
+                    Err(_) => panic!("helm did not wait for its hook: {helm:?}"),
+                }
+            }
+        }
     }
 
     fn values(&self, values: &Value) -> String {
@@ -142,6 +152,12 @@ fn older_chart(directory: &Path) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_is_installed_upgraded_uninstalled_and_installed_again() {
     let cluster = Cluster::start().await;
+    let check = check_uninstall(cluster.plane.kubeconfig(), &[]).await;
+    assert_eq!(
+        check.printed(),
+        "nothing needs the operator\n",
+        "without definitions"
+    );
     let organization = json!({"organizations": {"default": {
         "organizationId": "clkvh3b46003m01kbalgwwdcy",
         "tokenSecretRef": {"name": "astro-token"},
@@ -229,19 +245,7 @@ async fn a_release_is_installed_upgraded_uninstalled_and_installed_again() {
         .printed();
     assert_eq!(kept, "orginvite.iam.astronomer.io/jane\n");
 
-    // Installed again, helm and the hook write the same definitions in turn, and neither is in the other's way.
-    for chart in [&older, &chart] {
-        let values = cluster.values(&organization);
-        let (helm, job) = cluster
-            .helm_with_job("install", &[chart, "--values", &values], CRDS_JOB)
-            .await;
-        job.printed();
-        helm.printed();
-        assert!(cluster.has_new_field().await);
-        let (helm, job) = cluster.helm_with_job("uninstall", &[], CHECK_JOB).await;
-        job.printed();
-        helm.printed();
-    }
+    is_installed_again(&cluster, &older, &organization).await;
 }
 
 /// While an OrgInvite has the operator's finalizer.
@@ -268,4 +272,101 @@ async fn uninstall_is_refused(cluster: &Cluster, installed: &[String]) {
     let mut present = cluster.objects().await;
     present.retain(|name| *name != format!("job.batch/{CHECK_JOB}"));
     assert_eq!(present, installed);
+}
+
+/// Over the definitions and the Organization that the first release left.
+async fn is_installed_again(cluster: &Cluster, older: &str, organization: &Value) {
+    let (chart, values) = (chart(), cluster.values(organization));
+    // Helm and the hook write the same definitions in turn, and neither is in the other's way.
+    for chart in [older, &chart] {
+        let (helm, job) = cluster
+            .helm_with_job("install", &[chart, "--values", &values], CRDS_JOB)
+            .await;
+        job.printed();
+        helm.printed();
+        assert!(cluster.has_new_field().await);
+        // What needs the operator is left for the next one.
+        cluster.finalizers(&["iam.astronomer.io/invite"]).await;
+        cluster.helm("uninstall", &["--no-hooks"]).await.printed();
+        let kept = ["organization.iam.astronomer.io/default"];
+        assert_eq!(cluster.objects().await, kept);
+    }
+    // A release of another name takes them when it is told to.
+    let install = [
+        "install",
+        "other",
+        &chart,
+        "--values",
+        &values,
+        "--no-hooks",
+        "--namespace",
+        NAMESPACE,
+    ];
+    let refusal = cluster.helm.run(&install).await.refusal();
+    assert!(
+        refusal.contains("cannot be imported into the current release"),
+        "{refusal}"
+    );
+    let install = [&install[..], &["--take-ownership"]].concat();
+    cluster.helm.run(&install).await.printed();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_installation_for_some_organizations_asks_for_those() {
+    let plane = ControlPlane::shared().await.unwrap();
+    let kubectl = Kubectl::admin(plane).await;
+    apply_definitions(&kubectl).await;
+    for organization in ["of-here", "of-elsewhere"] {
+        let namespace =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": organization}});
+        let invite = json!({
+            "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
+            "metadata": {"name": "jane", "namespace": organization, "finalizers": ["iam.astronomer.io/invite"]},
+            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER", "organizationRef": {"name": organization}},
+        });
+        let organization = json!({
+            "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "Organization",
+            "metadata": {"name": organization, "finalizers": ["iam.astronomer.io/organization"]},
+            "spec": {"organizationId": organization, "tokenSecretRef": {"name": "x"}, "allow": [
+                {"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"]},
+            ]},
+        });
+        for manifest in [namespace, invite, organization] {
+            apply(&kubectl, &manifest.to_string()).await;
+        }
+    }
+    let here = ["--organizations", "of-here,of-nowhere"];
+    let refusal = check_uninstall(plane.kubeconfig(), &here).await.refusal();
+    for said in [
+        "1 orginvites: of-here/jane\n",
+        "1 organizations: of-here\n",
+        "kubectl delete orginvites --all-namespaces --field-selector spec.organizationRef.name=of-here\n",
+        "kubectl delete organizations.iam.astronomer.io of-here of-nowhere\n",
+    ] {
+        assert!(refusal.contains(said), "{said}: {refusal}");
+    }
+    // Never a command that deletes what another installation looks after.
+    assert!(
+        !refusal.contains("--all ") && !refusal.contains("--all\n"),
+        "{refusal}"
+    );
+    let nowhere = check_uninstall(plane.kubeconfig(), &["--organizations", "of-nowhere"]).await;
+    assert_eq!(nowhere.printed(), "nothing needs the operator\n");
+
+    // Who may not look cannot say that there is nothing.
+    let nobody = plane.kubeconfig_for("nobody", None).unwrap();
+    let refusal = check_uninstall(&nobody, &[]).await.refusal();
+    assert!(
+        refusal.contains("it cannot be told what needs the operator"),
+        "{refusal}"
+    );
+}
+
+async fn check_uninstall(kubeconfig: &Path, more: &[&str]) -> Outcome {
+    run(Command::new(program())
+        .arg("check-uninstall")
+        .args(more)
+        .env_clear()
+        .env("KUBECONFIG", kubeconfig))
+    .await
 }
