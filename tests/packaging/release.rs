@@ -60,7 +60,7 @@ impl Cluster {
                 // Helm may see the end of the Job before the one who wrote it has the answer.
                 match tokio::time::timeout(Duration::from_secs(5), job).await {
                     Ok(job) => (helm, job),
-                    Err(_) => panic!("helm did not wait for its hook: {helm:?}"),
+                    Err(late) => panic!("helm did not wait for its hook, {late}: {helm:?}"),
                 }
             }
         }
