@@ -185,7 +185,7 @@ async fn crd(args: Crd) -> Result<(), String> {
                 .map_err(|error| format!("cannot write the definitions: {error}"))?,
         );
     }
-    let (client, _) = cluster().await?;
+    let client = connect(cluster().await?)?;
     let applied = install::apply_definitions(&client, &args.field_manager)
         .await
         .map_err(|error| error.to_string())?;
@@ -193,7 +193,7 @@ async fn crd(args: Crd) -> Result<(), String> {
 }
 
 async fn check_uninstall(args: CheckUninstall) -> Result<(), String> {
-    let (client, _) = cluster().await?;
+    let client = connect(cluster().await?)?;
     let held = install::held(&client, &args.organizations)
         .await
         .map_err(|error| format!("it cannot be told what needs the operator: {error}"))?;
@@ -203,13 +203,14 @@ async fn check_uninstall(args: CheckUninstall) -> Result<(), String> {
     print("nothing needs the operator\n")
 }
 
-/// The cluster of KUBECONFIG or of the pod's service account, and the namespace there.
-async fn cluster() -> Result<(kube::Client, String), String> {
-    let config = kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))?;
-    let namespace = config.default_namespace.clone();
-    let client = kube::Client::try_from(config)
-        .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))?;
-    Ok((client, namespace))
+/// The cluster of KUBECONFIG, or of the pod's service account.
+async fn cluster() -> Result<kube::Config, String> {
+    kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))
+}
+
+fn connect(config: kube::Config) -> Result<kube::Client, String> {
+    kube::Client::try_from(config)
+        .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))
 }
 
 async fn run(args: Run) -> Result<(), String> {
@@ -218,8 +219,11 @@ async fn run(args: Run) -> Result<(), String> {
     if args.settle < args.listing_delay {
         return Err("--settle must not be shorter than --listing-delay: an e-mail that the list does not show yet would be sent again".to_owned());
     }
-    let (client, namespace) = cluster().await?;
-    let namespace = args.namespace.unwrap_or(namespace);
+    let config = cluster().await?;
+    let namespace = args
+        .namespace
+        .unwrap_or_else(|| config.default_namespace.clone());
+    let client = connect(config)?;
     let settings = Settings {
         astro,
         namespace,
