@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::astro::budget::Rates;
 use crate::astro::http::{DEFAULT_URL, Endpoint, Session};
 use crate::astro::{Error as AstroError, Invite, InviteAnswer, Subject};
+use crate::install;
 use crate::leadership::lease;
 use crate::operator::{self, Settings};
 use crate::reconcile::context::Timing;
@@ -34,8 +35,10 @@ struct Cli {
 enum Command {
     /// Run the operator against the cluster of KUBECONFIG or of the pod's service account.
     Run(Run),
-    /// Print the custom resource definitions as YAML.
-    Crd,
+    /// Print the custom resource definitions as YAML, or apply them.
+    Crd(Crd),
+    /// Fail, and say what to do, while there are objects that need the operator to be deleted.
+    CheckUninstall(CheckUninstall),
     /// Look at or answer a single invitation, as a person.
     #[command(subcommand)]
     Invite(InviteCommand),
@@ -84,6 +87,28 @@ struct Run {
     /// Format of the log [default: text on a terminal, JSON otherwise].
     #[arg(long)]
     log_format: Option<LogFormat>,
+}
+
+#[derive(Args)]
+struct Crd {
+    /// Apply them to the cluster instead, and wait until it serves them.
+    #[arg(long)]
+    apply: bool,
+    /// Whose fields they are then, as in kubectl apply --server-side.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "orginvite-operator",
+        requires = "apply"
+    )]
+    field_manager: String,
+}
+
+#[derive(Args)]
+struct CheckUninstall {
+    /// The Organizations that the operator looks after, by name [default: all].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    organizations: Vec<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -144,7 +169,8 @@ pub fn main() -> ExitCode {
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run(args).await,
-            Command::Crd => crd(),
+            Command::Crd(args) => crd(args).await,
+            Command::CheckUninstall(args) => check_uninstall(args).await,
             Command::Invite(command) => invite(command).await,
         }
     });
@@ -166,11 +192,39 @@ fn print(text: &str) -> Result<(), String> {
         .map_err(|error| format!("cannot write the output: {error}"))
 }
 
-fn crd() -> Result<(), String> {
-    print(
-        &resources::crds_yaml()
-            .map_err(|error| format!("cannot write the definitions: {error}"))?,
-    )
+async fn crd(args: Crd) -> Result<(), String> {
+    if !args.apply {
+        return print(
+            &resources::crds_yaml()
+                .map_err(|error| format!("cannot write the definitions: {error}"))?,
+        );
+    }
+    let client = connect(cluster().await?)?;
+    let applied = install::apply_definitions(&client, &args.field_manager)
+        .await
+        .map_err(|error| error.to_string())?;
+    print(&format!("applied {}\n", applied.join(", ")))
+}
+
+async fn check_uninstall(args: CheckUninstall) -> Result<(), String> {
+    let client = connect(cluster().await?)?;
+    let held = install::held(&client, &args.organizations)
+        .await
+        .map_err(|error| format!("it cannot be told what needs the operator: {error}"))?;
+    if !held.is_empty() {
+        return Err(held.to_string());
+    }
+    print("nothing needs the operator\n")
+}
+
+/// The cluster of KUBECONFIG, or of the pod's service account.
+async fn cluster() -> Result<kube::Config, String> {
+    kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))
+}
+
+fn connect(config: kube::Config) -> Result<kube::Client, String> {
+    kube::Client::try_from(config)
+        .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))
 }
 
 async fn run(args: Run) -> Result<(), String> {
@@ -178,15 +232,11 @@ async fn run(args: Run) -> Result<(), String> {
     let astro = Endpoint::with_deadline(&args.astro_url, args.request_deadline)
         .map_err(|error| format!("--astro-url: {error}"))?;
     check_waits(&args)?;
-    let config = kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))?;
+    let config = cluster().await?;
     let namespace = args
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());
-    let connect = || {
-        kube::Client::try_from(config.clone())
-            .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))
-    };
-    let (client, election) = (connect()?, connect()?);
+    let (client, election) = (connect(config.clone())?, connect(config)?);
     let settings = Settings {
         astro,
         request_deadline: args.request_deadline,

@@ -4,6 +4,7 @@ pub mod astro;
 pub mod claims;
 pub mod cli;
 pub mod error;
+pub mod install;
 pub mod leadership;
 pub mod operator;
 pub mod plan;

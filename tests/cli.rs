@@ -46,6 +46,17 @@ fn errors_at_start_say_what_to_do() {
         &[("KUBECONFIG", nobody)],
         "the cluster does not answer",
     );
+    fails(
+        &["check-uninstall"],
+        &[("KUBECONFIG", nobody)],
+        "it cannot be told what needs the operator",
+    );
+    fails(
+        &["crd", "--apply"],
+        &[("KUBECONFIG", nobody)],
+        "orginvites.iam.astronomer.io cannot be applied",
+    );
+    fails(&["crd", "--field-manager", "me"], &[], "--apply");
     fails(&["run", "--settle", "soon"], &[], "write it like 90s");
     fails(&["run", "--settle=-5s"], &[], "--settle");
     // 15 s for the answer, 15 s for the lease, 10 s for the list.

@@ -5,24 +5,26 @@ use std::path::Path;
 
 use orginvite_operator::resources::crds;
 
-/// `UPDATE=1 cargo test` writes them.
+/// In `crds/`, and once more where helm looks for them. `UPDATE=1 cargo test` writes them.
 #[test]
 fn the_definitions_in_crds_are_those_of_the_types() {
     for crd in crds() {
         let name = crd.metadata.name.clone().unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("crds")
-            .join(format!("{name}.yaml"));
         let text = serde_yaml_ng::to_string(&crd).unwrap();
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &text).unwrap();
+        for directory in ["crds", "deploy/chart/crds"] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join(directory)
+                .join(format!("{name}.yaml"));
+            if std::env::var_os("UPDATE").is_some() {
+                std::fs::write(&path, &text).unwrap();
+            }
+            let kept = std::fs::read_to_string(&path).unwrap_or_default();
+            assert!(
+                kept == text,
+                "{} is stale: run `make generate`",
+                path.display()
+            );
         }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            kept == text,
-            "{} is stale: run `make generate`",
-            path.display()
-        );
     }
 }
 
