@@ -83,31 +83,30 @@ impl Lane {
 
     /// The next moment for a call of that class; nobody else gets it.
     fn place(&mut self, class: Class, now: Instant) -> Instant {
-        let at = match class {
-            Class::First => {
-                let at = self.next_first.max(now);
-                // Those who can wait move back by one.
-                let mut moved = false;
-                for (_, later) in self
-                    .places
-                    .values_mut()
-                    .filter(|(class, place)| *class == Class::Later && *place >= at)
-                {
-                    *later += self.spacing;
-                    moved = true;
+        let at =
+            match class {
+                Class::First => {
+                    let at = self.next_first.max(now);
+                    // Those who can wait move back by one, also whoever is late for a moment just past.
+                    let mut moved = false;
+                    for (_, later) in self.places.values_mut().filter(|(class, place)| {
+                        *class == Class::Later && *place + self.spacing > at
+                    }) {
+                        *later += self.spacing;
+                        moved = true;
+                    }
+                    self.next_first = at + self.spacing;
+                    if moved {
+                        self.next_later += self.spacing;
+                    }
+                    at
                 }
-                self.next_first = at + self.spacing;
-                if moved {
-                    self.next_later += self.spacing;
+                Class::Later => {
+                    let at = self.next_later.max(now);
+                    self.next_later = at + self.spacing;
+                    at
                 }
-                at
-            }
-            Class::Later => {
-                let at = self.next_later.max(now);
-                self.next_later = at + self.spacing;
-                at
-            }
-        };
+            };
         self.next_later = self.next_later.max(self.next_first);
         at
     }
@@ -305,6 +304,49 @@ mod tests {
         assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
         tokio::time::advance(ms(250)).await;
         assert_eq!(take(Class::First, "replacement"), Ok(()));
+    }
+
+    /// Whoever comes when, and however late for their place: no more calls than the rate allows.
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_holds_for_random_comers() {
+        use rand::{RngExt as _, SeedableRng as _};
+        for seed in 0..50 {
+            let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+            let budget = budget();
+            let start = Instant::now();
+            let mut waiting: Vec<(String, Class, Instant)> = Vec::new();
+            let mut granted = 0_u128;
+            for n in 0..600 {
+                tokio::time::advance(ms(rng.random_range(0..60))).await;
+                if rng.random_bool(0.4) {
+                    let class = match rng.random_range(0..3) {
+                        0 => Class::First,
+                        _ => Class::Later,
+                    };
+                    waiting.push((n.to_string(), class, Instant::now()));
+                }
+                waiting.retain_mut(|(who, class, comes)| {
+                    if *comes > Instant::now() {
+                        return true;
+                    }
+                    if rng.random_bool(0.02) {
+                        *class = Class::First;
+                    }
+                    match budget.take(Verb::Post, *class, who) {
+                        Ok(()) => {
+                            granted += 1;
+                            false
+                        }
+                        Err(at) => {
+                            *comes = at + ms(rng.random_range(0..250));
+                            true
+                        }
+                    }
+                });
+                let allowed = start.elapsed().as_millis() / 100;
+                assert!(granted <= allowed, "seed {seed}: {granted} of {allowed}");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
