@@ -1,6 +1,7 @@
 //! The command line: the only reader of flags and environment.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,6 +68,16 @@ struct Run {
     /// Reads a second with one token.
     #[arg(long, value_name = "N", default_value_t = Rates::default().get)]
     gets_per_second: u32,
+    /// Where /livez, /readyz and /metrics are served [default: a free port of this machine only, which
+    /// the log names].
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:0",
+        hide_default_value = true,
+        value_parser = address
+    )]
+    admin_address: SocketAddr,
     /// Format of the log [default: text on a terminal, JSON otherwise].
     #[arg(long)]
     log_format: Option<LogFormat>,
@@ -110,6 +121,12 @@ fn duration(text: &str) -> Result<Duration, String> {
         return Err("a duration cannot be negative".to_owned());
     }
     Ok(duration.into())
+}
+
+/// An address to listen on.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write it like 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080".to_owned())
 }
 
 /// Runs the command line; what goes wrong is said in one sentence on standard error.
@@ -185,6 +202,7 @@ async fn run(args: Run) -> Result<(), String> {
             delete: args.deletes_per_second,
             get: args.gets_per_second,
         },
+        admin: args.admin_address,
     };
     operator::run(client, settings, asked_to_stop())
         .await

@@ -1,27 +1,33 @@
 //! Wiring: watches, controllers, and their end.
 
-use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt, TryStreamExt, future};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::{self, Lookup, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::admin::{self, Admin, Cache};
 use crate::astro::budget::Rates;
+use crate::astro::directory::backoff;
 use crate::astro::http::Endpoint;
+use crate::error::Error;
 use crate::leadership::Leadership;
+use crate::metrics::Metrics;
+use crate::metrics::reconciles::Reconciles;
 use crate::reconcile::cache::{Invites, slim};
 use crate::reconcile::context::{Context, Timing};
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
+use crate::state_metrics;
 
 /// How many `OrgInvite`s are reconciled at once.
 const CONCURRENCY: u16 = 32;
@@ -38,6 +44,8 @@ pub struct Settings {
     pub timing: Timing,
     /// Calls a second.
     pub rates: Rates,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub admin: SocketAddr,
 }
 
 /// Why the operator cannot start.
@@ -56,6 +64,16 @@ pub enum StartError {
         /// The API server's word.
         error: Box<kube::core::Status>,
     },
+    /// The admin server's address is not to be had.
+    #[error(
+        "cannot serve /livez, /readyz and /metrics on {address}: {error}. Choose another --admin-address"
+    )]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What went wrong.
+        error: std::io::Error,
+    },
     /// The cluster does not answer.
     #[error("the cluster does not answer: {0}. Check KUBECONFIG and that the API server is up")]
     Unreachable(kube::Error),
@@ -67,6 +85,12 @@ pub async fn run(
     settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
+    let listener = admin::bind(settings.admin)
+        .await
+        .map_err(|error| StartError::Admin {
+            address: settings.admin,
+            error,
+        })?;
     check(
         &Api::<Organization>::all(client.clone()),
         "organizations.iam.astronomer.io",
@@ -83,6 +107,7 @@ pub async fn run(
     let (invite_store, invite_writer) = reflector::store();
     let (organization_store, organization_writer) = reflector::store();
     let (namespace_store, namespace_writer) = reflector::store();
+    let metrics = Metrics::default();
     let context = Arc::new(Context {
         client: client.clone(),
         writer: Writer::new(client),
@@ -91,14 +116,23 @@ pub async fn run(
         namespaces: namespace_store.clone(),
         leadership: Leadership::alone(),
         timing: settings.timing,
-        astro: settings.astro,
+        astro: settings.astro.counted_in(metrics.clone()),
         rates: settings.rates,
+        metrics,
         own_namespace: settings.namespace,
         only: settings.organizations,
         links: parking_lot::RwLock::default(),
         trigger_invites,
         trigger_organizations,
     });
+    let caches = vec![
+        cache("orginvites", invite_store),
+        cache("organizations", organization_store.clone()),
+        cache("namespaces", namespace_store.clone()),
+    ];
+    let registry = state_metrics::registry(&context);
+    let answering = admin::serve(listener, Admin { caches, registry });
+
     let (stopping, stopped) = watch::channel(false);
     tokio::spawn(async move {
         stop.await;
@@ -126,6 +160,7 @@ pub async fn run(
         ((), ()) = controllers => {}
         () = watch_namespaces(&context, namespace_writer) => tracing::error!("the watch on namespaces ended"),
         () = watch_secrets(&context) => tracing::error!("the watch on Secrets ended"),
+        () = answering => tracing::error!("the admin server ended"),
     }
     tracing::info!("stopped");
     Ok(())
@@ -181,18 +216,24 @@ fn control_organizations(
     let events = kube::runtime::watcher(api, watcher::Config::default())
         .default_backoff()
         .reflect(writer);
+    let reconciles = context.metrics.organizations.clone();
     Controller::for_stream(
-        followed(events, Arc::clone(context)),
+        reconciles.seen(followed(events, Arc::clone(context))),
         context.organizations.clone(),
     )
-    .reconcile_on(UnboundedReceiverStream::new(triggers))
+    .reconcile_on(reconciles.asked(UnboundedReceiverStream::new(triggers)))
     .graceful_shutdown_on(until(stopped))
     .run(
-        organization::reconcile,
-        |_, error, _| match *error {},
+        |object: Arc<Organization>, context: Arc<Context>| async move {
+            let acts = context.acts_for(&object.name_any());
+            let reconcile = organization::reconcile(Arc::clone(&object), Arc::clone(&context));
+            let reconciles = &context.metrics.organizations;
+            reconciles.count(object.as_ref(), acts, reconcile).await
+        },
+        |_, _, _| Action::requeue(backoff(4)),
         Arc::clone(context),
     )
-    .for_each(log)
+    .for_each(move |outcome| log(outcome, &reconciles))
 }
 
 fn control_invites(
@@ -217,16 +258,25 @@ fn control_invites(
             trigger.send(other).ok();
         }
     });
-    Controller::for_stream(events.applied_objects(), store)
+    let reconciles = context.metrics.org_invites.clone();
+    Controller::for_stream(reconciles.seen(events.applied_objects()), store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
-        .reconcile_on(UnboundedReceiverStream::new(triggers))
+        .reconcile_on(reconciles.asked(UnboundedReceiverStream::new(triggers)))
         .graceful_shutdown_on(until(stopped))
         .run(
-            org_invite::reconcile,
-            |_, error, _| match *error {},
+            |object: Arc<OrgInvite>, context: Arc<Context>| async move {
+                let acts = context.acts_for(&object.spec.organization_ref.name);
+                let reconcile = Box::pin(org_invite::reconcile(
+                    Arc::clone(&object),
+                    Arc::clone(&context),
+                ));
+                let reconciles = &context.metrics.org_invites;
+                reconciles.count(object.as_ref(), acts, reconcile).await
+            },
+            |_, _, _| Action::requeue(backoff(4)),
             Arc::clone(context),
         )
-        .for_each(log)
+        .for_each(move |outcome| log(outcome, &reconciles))
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
@@ -234,18 +284,34 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 }
 
 /// What a controller's run tells beside its reconciles: failures of its watches.
-fn log<K: kube::runtime::reflector::Lookup>(
-    outcome: Result<(ObjectRef<K>, Action), ControllerError<Infallible, watcher::Error>>,
+fn log<K: Lookup>(
+    outcome: Result<(ObjectRef<K>, Action), ControllerError<Error, watcher::Error>>,
+    reconciles: &Reconciles,
 ) -> future::Ready<()>
 where
     K::DynamicType: std::fmt::Debug,
 {
     match outcome {
-        // An object that went between its trigger and its turn.
-        Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
+        // A failed reconcile told of itself.
+        Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
+        // It went between its trigger and its turn.
+        Err(ControllerError::ObjectNotFound(object)) => reconciles.dropped(&object),
         Err(error) => tracing::warn!(%error, "watching failed; it is tried again"),
     }
     future::ready(())
+}
+
+/// A cache that the process needs to be ready.
+fn cache<K>(name: &'static str, store: Store<K>) -> Cache
+where
+    K: Lookup + Clone + Send + Sync + 'static,
+    K::DynamicType: Eq + std::hash::Hash + Clone + Send + Sync,
+{
+    let synced = move || store.wait_until_ready().now_or_never().is_some();
+    Cache {
+        name,
+        synced: Box::new(synced),
+    }
 }
 
 /// Notices Organizations that are deleted: a reflector drops them, and no reconcile follows.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::metrics::Waits;
+
 /// What a call costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -43,6 +45,7 @@ impl Default for Rates {
 #[derive(Debug)]
 pub struct Budget {
     lanes: Mutex<[Lane; 3]>,
+    waits: Waits,
 }
 
 #[derive(Debug)]
@@ -64,12 +67,31 @@ impl Budget {
         };
         Self {
             lanes: Mutex::new([lane(rates.post), lane(rates.delete), lane(rates.get)]),
+            waits: Waits::default(),
         }
+    }
+
+    /// The same budget, whose waits are counted in `waits`.
+    #[must_use]
+    pub fn counted_in(self, waits: Waits) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// Who waits, and for how long.
+    #[must_use]
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Takes a permit for `who`, or tells the time of its place in line. The place is kept: asking
     /// again at that time gets the permit.
     pub fn take(&self, verb: Verb, who: &str) -> Result<(), Instant> {
+        let answer = self.ask(verb, who);
+        self.waits.asked(verb, who, answer);
+        answer
+    }
+
+    fn ask(&self, verb: Verb, who: &str) -> Result<(), Instant> {
         let now = Instant::now();
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use self::answer::{Answer, unknown};
 use super::wire;
 use super::{Astro, Error, Invite, InviteAnswer, Listing, Refusal, Role, UserPage};
+use crate::metrics::Metrics;
 
 /// Where the public v1alpha1 API answers. Source: the `InviteApi` contract.
 pub const DEFAULT_URL: &str = "https://api.astronomer.io/v1alpha1";
@@ -56,6 +57,7 @@ pub struct Endpoint {
     writes: reqwest::Client,
     base: Url,
     deadline: Duration,
+    metrics: Metrics,
 }
 
 impl Endpoint {
@@ -107,7 +109,14 @@ impl Endpoint {
             writes: builder().redirect(redirect::Policy::none()).build()?,
             base: url,
             deadline,
+            metrics: Metrics::default(),
         })
+    }
+
+    /// The same endpoint, whose calls are counted in `metrics`.
+    #[must_use]
+    pub fn counted_in(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     fn host(&self) -> &str {
@@ -256,12 +265,19 @@ impl Session {
             }
             Err(error) => Err(unknown(self.endpoint.transport(&error), None)),
         };
+        let took = began.elapsed();
         let (status, request_id) = match &outcome {
             Ok(answer) => (Some(answer.status()), None),
             Err(error) => (error.status(), error.request_id()),
         };
-        let seconds = began.elapsed().as_secs_f64();
-        tracing::debug!(operation, status, request_id, seconds, "called Astro");
+        self.endpoint.metrics.called(operation, status, took);
+        let seconds = took.as_secs_f64();
+        match &outcome {
+            Ok(_) => tracing::debug!(operation, status, seconds, "called Astro"),
+            Err(error) => {
+                tracing::info!(operation, status, request_id, seconds, %error, "called Astro")
+            }
+        }
         outcome
     }
 }

@@ -18,6 +18,7 @@ use crate::astro::budget::Verb;
 use crate::astro::{self, Invite, Refusal, Role};
 use crate::claims;
 use crate::error::Error;
+use crate::metrics::Cause;
 use crate::plan::{Found, Plan, Saying, State, Step};
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
@@ -195,6 +196,7 @@ impl Turn<'_> {
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.last_email = Some(Instant::now());
+                self.count_email(record, attempt);
                 if let Some(subject) = &invite.inviter {
                     *self.connection.token_subject.write() = Some(subject.id.clone());
                 }
@@ -315,6 +317,22 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Counts the e-mail of `attempt` once, whether its answer tells of it or a look after that was
+    /// lost; `record` is the one before it.
+    fn count_email(&mut self, record: &OrgInviteStatus, attempt: &Attempt) {
+        if self.memory.counted.as_ref() == Some(&attempt.id) {
+            return;
+        }
+        self.memory.counted = Some(attempt.id.clone());
+        let resend =
+            attempt.resends > record.resends || attempt.request != record.last_resend_request;
+        self.connection.metrics.sent(match record.invited_at {
+            None => Cause::First,
+            Some(_) if resend => Cause::Resend,
+            Some(_) => Cause::Replacement,
+        });
+    }
+
     /// What a refused POST means, remembered until something that it depends on changes.
     fn refused(&mut self, refusal: &Refusal) -> State {
         let saying = match refusal.status {
@@ -371,6 +389,9 @@ impl Turn<'_> {
             .clone()
             .filter(|_| record.invite_id.as_ref() == Some(&found.id));
         let settled = attempt.filter(|attempt| record.attempt_id.as_ref() != Some(&attempt.id));
+        if let Some(attempt) = &settled {
+            self.count_email(&record, attempt);
+        }
         let record = OrgInviteStatus {
             resends: settled
                 .as_ref()

@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use crate::astro::Astro;
 use crate::astro::budget::Budget;
 use crate::astro::directory::Directory;
+use crate::metrics::OrganizationMetrics;
 use crate::plan::Saying;
 use crate::resources::organization::AllowRule;
 
@@ -35,6 +36,8 @@ pub struct Connection {
     pub budget: Arc<Budget>,
     /// The organization's people.
     pub directory: Arc<Directory>,
+    /// What is counted of the Organization.
+    pub metrics: OrganizationMetrics,
     /// Whom the token stands for, learned from the invites that it made.
     pub token_subject: RwLock<Option<String>>,
     /// A fingerprint of the token and where it is used: another one makes another connection.
@@ -71,6 +74,7 @@ impl Connection {
             organization_id,
             astro,
             budget,
+            metrics: directory.metrics().clone(),
             directory,
             token_subject: RwLock::default(),
             made_from,

@@ -17,6 +17,7 @@ use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
 use crate::leadership::Leadership;
+use crate::metrics::Metrics;
 use crate::resources::{Address, OrgInvite, Organization, Reason};
 
 /// The waits of the one-e-mail protocol.
@@ -51,6 +52,8 @@ pub struct Context {
     pub astro: Endpoint,
     /// Calls a second.
     pub rates: Rates,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The namespace of the token Secrets.
     pub own_namespace: String,
     /// The Organizations that this installation looks after; empty for all.
@@ -70,6 +73,12 @@ impl Context {
         self.only.is_empty() || self.only.iter().any(|name| name == organization)
     }
 
+    /// Whether this process is the one that acts for the Organization now.
+    #[must_use]
+    pub fn acts_for(&self, organization: &str) -> bool {
+        self.serves(organization) && self.leadership.term().is_some()
+    }
+
     /// The connection to an Organization.
     #[must_use]
     pub fn link(&self, organization: &str) -> Link {
@@ -82,6 +91,16 @@ impl Context {
                 message: format!("There is no Organization {organization}. Create it, or create this object with another organizationRef"),
             })
         })
+    }
+
+    /// All connections, by the Organization's name.
+    #[must_use]
+    pub fn links(&self) -> Vec<(String, Link)> {
+        let links = self.links.read();
+        links
+            .iter()
+            .map(|(name, link)| (name.clone(), link.clone()))
+            .collect()
     }
 
     /// Whether the namespace is in the cache yet.

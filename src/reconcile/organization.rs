@@ -1,10 +1,10 @@
 //! Reconciling an `Organization`: its token, its connection, its status.
 
-use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -28,24 +28,23 @@ use crate::resources::{Organization, OrganizationStatus, Reason};
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
 
-/// Reconciles one Organization. Failures are logged here and tried again.
-pub async fn reconcile(
-    object: Arc<Organization>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
+/// Reconciles one Organization. Failures are logged here.
+pub async fn reconcile(object: Arc<Organization>, context: Arc<Context>) -> Result<Action, Error> {
     let name = object.name_any();
     if !context.serves(&name) || context.leadership.term().is_none() {
         return Ok(Action::await_change());
     }
-    let span = tracing::info_span!("reconcile", object.name = name);
-    let turn =
-        async {
-            attend(&object, &name, &context).await.unwrap_or_else(|error| {
+    let span = tracing::info_span!(
+        "reconcile",
+        object.kind = "Organization",
+        object.name = name
+    );
+    attend(&object, &name, &context)
+        .inspect_err(|error| {
             tracing::warn!(%error, "the Organization cannot be reconciled; it is tried again");
-            Action::requeue(crate::astro::directory::backoff(4))
         })
-        };
-    Ok(turn.instrument(span).await)
+        .instrument(span)
+        .await
 }
 
 /// An Organization was deleted: its `OrgInvite`s learn that nothing can be done for them.
@@ -53,6 +52,7 @@ pub fn forget(name: &str, context: &Context) {
     if context.links.write().remove(name).is_some() {
         tracing::info!(organization = name, "the Organization is gone");
     }
+    context.metrics.forget(name);
     context.trigger_all_of(name);
     // One that had to stand back may take its place.
     for other in context.organizations.state() {
@@ -249,13 +249,15 @@ fn connect(
         &object.spec.organization_id,
         token,
     ));
-    let budget = Arc::new(Budget::new(context.rates));
-    let directory = Arc::new(Directory::new(
+    let metrics = context.metrics.organization(name);
+    let budget = Arc::new(Budget::new(context.rates).counted_in(metrics.waits()));
+    let directory = Directory::new(
         Arc::clone(&astro),
         Arc::clone(&budget),
         context.timing.listing_delay,
         object.spec.sync_interval(),
-    ));
+    );
+    let directory = Arc::new(directory.counted_in(metrics));
     let reading = tokio::spawn(read(
         name.to_owned(),
         Arc::clone(&directory),

@@ -4,6 +4,7 @@
 //! own fake of Astro and its own operator process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admin;
 mod admission;
 mod claims;
 mod directory;

@@ -26,7 +26,9 @@ pub struct World {
     pub organization: String,
     pub astro: FakeAstro,
     pub operator: Option<Operator>,
-    user: String,
+    /// More variables for the operator's environment.
+    pub environment: Vec<(String, String)>,
+    pub user: String,
     log: PathBuf,
     plane: &'static ControlPlane,
     _dir: tempfile::TempDir,
@@ -58,6 +60,7 @@ impl World {
             namespace: name.clone(),
             organization: name.clone(),
             operator: None,
+            environment: Vec::new(),
             user: format!("operator-{name}"),
             log: dir.path().join("operator.log"),
             _dir: dir,
@@ -96,10 +99,12 @@ impl World {
     }
 
     pub fn start_operator_with(&mut self, more: &[&str]) {
-        let kubeconfig = self
-            .plane
-            .kubeconfig_for(&self.user, Some("system:masters"))
-            .unwrap();
+        self.start_operator_in_group(Some("system:masters"), more);
+    }
+
+    /// Starts an operator whose user is in that group, or in none: then it may do what RBAC grants it.
+    pub fn start_operator_in_group(&mut self, group: Option<&str>, more: &[&str]) {
+        let kubeconfig = self.plane.kubeconfig_for(&self.user, group).unwrap();
         let mut args: Vec<String> = [
             "--astro-url",
             &self.astro.url(),
@@ -131,7 +136,21 @@ impl World {
             }
         }
         let binary = Path::new(env!("CARGO_BIN_EXE_orginvite-operator"));
-        self.operator = Some(Operator::start(binary, &kubeconfig, &self.log, &args).unwrap());
+        let environment = &self.environment;
+        self.operator =
+            Some(Operator::start_in(binary, &kubeconfig, &self.log, &args, environment).unwrap());
+    }
+
+    /// What the operator's admin server answers.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let operator = self.operator.as_ref().unwrap();
+        self.until("the admin server listens", || {
+            operator.admin_address().is_some()
+        })
+        .await;
+        let url = format!("http://{}{path}", operator.admin_address().unwrap());
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Kills the operator with SIGKILL.
