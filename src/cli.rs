@@ -6,9 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use secrecy::SecretString;
-use tracing_subscriber::EnvFilter;
 
 use crate::astro::budget::Rates;
 use crate::astro::http::{DEFAULT_URL, Endpoint, Session};
@@ -16,6 +15,7 @@ use crate::astro::{Error as AstroError, Invite, InviteAnswer, Subject};
 use crate::operator::{self, Settings};
 use crate::reconcile::context::Timing;
 use crate::resources;
+use crate::telemetry::{LogFormat, Telemetry};
 
 /// The environment variable that a token is read from.
 const TOKEN_VARIABLE: &str = "ASTRO_API_TOKEN";
@@ -83,12 +83,6 @@ struct Run {
     log_format: Option<LogFormat>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
 #[derive(Subcommand)]
 enum InviteCommand {
     /// Show an invitation.
@@ -144,6 +138,15 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
+    let telemetry = match &cli.command {
+        Command::Run(args) => {
+            match Telemetry::start(args.log_format, |name| std::env::var(name).ok()) {
+                Ok(telemetry) => Some(telemetry),
+                Err(error) => return fail(&error.to_string()),
+            }
+        }
+        Command::Crd | Command::Invite(_) => None,
+    };
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run(args).await,
@@ -152,6 +155,9 @@ pub fn main() -> ExitCode {
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
+    if let Some(telemetry) = telemetry {
+        telemetry.flush();
+    }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
@@ -177,7 +183,6 @@ fn crd() -> Result<(), String> {
 }
 
 async fn run(args: Run) -> Result<(), String> {
-    init_log(args.log_format);
     let astro = Endpoint::new(&args.astro_url).map_err(|error| format!("--astro-url: {error}"))?;
     if args.settle < args.listing_delay {
         return Err("--settle must not be shorter than --listing-delay: an e-mail that the list does not show yet would be sent again".to_owned());
@@ -220,25 +225,6 @@ async fn asked_to_stop() {
     tokio::select! {
         _ = interrupted => {}
         _ = terminated.recv() => {}
-    }
-}
-
-/// Logs go to standard error; `RUST_LOG` chooses what is logged.
-fn init_log(format: Option<LogFormat>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let json = match format {
-        Some(LogFormat::Json) => true,
-        Some(LogFormat::Text) => false,
-        None => !terminal,
-    };
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(terminal).init();
     }
 }
 

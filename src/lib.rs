@@ -13,3 +13,4 @@ pub mod policy;
 pub mod reconcile;
 pub mod resources;
 pub mod state_metrics;
+pub mod telemetry;

@@ -71,6 +71,14 @@ fn errors_at_start_say_what_to_do() {
         &[("KUBECONFIG", nobody)],
         "Choose another --admin-address",
     );
+    fails(
+        &["run"],
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ],
+        "exported by http/protobuf only",
+    );
     fails(&["run", "--token", "abc"], &[], "unexpected argument");
     fails(&["invite", "get", "x"], &[], "there is no token");
     fails(

@@ -13,6 +13,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
+use tracing::{Instrument as _, field};
 
 use self::answer::{Answer, unknown};
 use super::wire;
@@ -254,6 +255,22 @@ impl Session {
         operation: &'static str,
         request: RequestBuilder,
     ) -> Result<Answer, Error> {
+        let span = tracing::info_span!(
+            "astro",
+            otel.name = operation,
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            http.response.status_code = field::Empty,
+            astro.request_id = field::Empty,
+        );
+        self.attend(operation, request).instrument(span).await
+    }
+
+    async fn attend(
+        &self,
+        operation: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Answer, Error> {
         let began = Instant::now();
         let outcome = match request.send().await {
             Ok(response) => {
@@ -271,11 +288,15 @@ impl Session {
             Err(error) => (error.status(), error.request_id()),
         };
         self.endpoint.metrics.called(operation, status, took);
+        let span = tracing::Span::current();
+        span.record("http.response.status_code", status);
+        span.record("astro.request_id", request_id);
         let seconds = took.as_secs_f64();
         match &outcome {
             Ok(_) => tracing::debug!(operation, status, seconds, "called Astro"),
             Err(error) => {
-                tracing::info!(operation, status, request_id, seconds, %error, "called Astro")
+                span.record("otel.status_code", "ERROR");
+                tracing::info!(operation, status, request_id, seconds, %error, "called Astro");
             }
         }
         outcome

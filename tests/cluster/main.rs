@@ -14,5 +14,6 @@ mod lifecycle;
 mod policy;
 mod scale;
 mod switches;
+mod telemetry;
 mod token;
 mod world;
