@@ -272,6 +272,11 @@ impl Waits {
         }
     }
 
+    /// Somebody gives up its places.
+    pub fn forget(&self, who: &str) {
+        self.waiting.lock().retain(|(_, name), _| name != who);
+    }
+
     /// How many wait for each verb.
     #[must_use]
     pub fn waiting(&self) -> [(&'static str, usize); 3] {

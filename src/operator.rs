@@ -24,6 +24,7 @@ use crate::metrics::Metrics;
 use crate::metrics::reconciles::Reconciles;
 use crate::reconcile::cache::{Invites, slim};
 use crate::reconcile::context::{Context, Timing};
+use crate::reconcile::events::Events;
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
@@ -108,6 +109,7 @@ pub async fn run(
     let (organization_store, organization_writer) = reflector::store();
     let (namespace_store, namespace_writer) = reflector::store();
     let metrics = Metrics::default();
+    let events = Events::new(client.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         writer: Writer::new(client),
@@ -115,6 +117,7 @@ pub async fn run(
         organizations: organization_store.clone(),
         namespaces: namespace_store.clone(),
         leadership: Leadership::alone(),
+        events,
         timing: settings.timing,
         astro: settings.astro.counted_in(metrics.clone()),
         rates: settings.rates,

@@ -40,6 +40,8 @@ pub enum Sight {
     NotYet,
     /// The organization cannot be read, and why.
     Unreadable(String),
+    /// The token may not list users: only get-invite tells, and only of an invite whose ID is known.
+    Blind,
     /// No invite and no member.
     Absent,
     /// Pending invites, the latest expiry first. Never empty.
@@ -57,11 +59,24 @@ pub enum Sight {
     Unidentified,
 }
 
+/// What get-invite says of an invite that a person named as the one that an attempt sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// Not asked yet: the place in line is for that moment.
+    InLine(Timestamp),
+    /// It is for the address and the organization.
+    Found(Found),
+    /// It is not, or there is no answer, and why.
+    Refused(String),
+}
+
 /// What get-invite says of the recorded invite, asked where the directory shows nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// Not asked.
     NotAsked,
+    /// Not asked yet: the place in line is for that moment.
+    InLine(Timestamp),
     /// It still answers with the invite.
     Exists,
     /// Astro itself says that there is none, and two complete passes agree.
@@ -84,6 +99,12 @@ pub struct Observation {
     pub term_settled: bool,
     /// get-invite of the recorded invite.
     pub lookup: Lookup,
+    /// get-invite of the invite that a person named, while an attempt is open and nobody can look.
+    pub named: Option<Named>,
+    /// When the recorded invite is asked for again, where nobody can look.
+    pub next_look: Option<Timestamp>,
+    /// More people went at once than is believed: nobody is written to.
+    pub braked: bool,
 }
 
 /// What this process knows of its own doings on the address, in this term.
@@ -110,6 +131,8 @@ pub struct Facts<'a> {
     pub deleting: bool,
     /// Whether deletion leaves the invitation alone.
     pub retain: bool,
+    /// Whether the Organization is being deleted: nothing new is sent for it.
+    pub closing: bool,
     /// The role that the spec asks for.
     pub role: Role,
     /// When a new invitation is sent by itself.
@@ -206,6 +229,8 @@ pub enum State {
     Progressing(Saying),
     /// A person has to do something.
     Stalled(Saying),
+    /// The same, since the invitation or the member is gone.
+    Gone(Saying),
     /// The last truth holds, and this is why nothing newer is known.
     Obscured(Saying),
 }
@@ -254,6 +279,12 @@ impl Plan {
             state: State::Stalled(saying(reason, message)),
         }
     }
+    fn gone(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            step: Step::Rest,
+            state: State::Gone(saying(reason, message)),
+        }
+    }
     fn await_pass() -> Self {
         Self::act(Step::AwaitPass)
     }
@@ -273,7 +304,11 @@ pub fn plan(facts: &Facts<'_>) -> Plan {
         return let_go(facts);
     }
     if let Some(attempt) = facts.open {
-        return settle(facts, attempt);
+        return if facts.observed.sight == Sight::Blind {
+            ask(facts, attempt)
+        } else {
+            settle(facts, attempt)
+        };
     }
     if facts.deleting {
         return take_back(facts);
@@ -330,6 +365,9 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
         return adopt(facts, found, attempt.role);
     }
+    if facts.observed.braked && facts.observed.sight == Sight::Absent {
+        return braked(facts);
+    }
     if facts.deleting {
         return Plan::act(Step::Release);
     }
@@ -357,6 +395,15 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             state: State::Stalled(not_permitted(facts.role)),
         };
     }
+    if facts.closing {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(closing()),
+        };
+    }
+    if facts.observed.braked {
+        return braked(facts);
+    }
     if underway && attempt.role == facts.role {
         return Plan::act(Step::Post);
     }
@@ -367,6 +414,44 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         resends: attempt.resends,
         request: attempt.request.clone(),
     })
+}
+
+/// *Attempt open*, and nobody can look: a person has to tell what became of it.
+fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
+    let answered = match &facts.observed.named {
+        Some(Named::Found(found)) => return adopt(facts, found, attempt.role),
+        Some(Named::InLine(time)) => {
+            return Plan {
+                step: Step::AwaitTime(*time),
+                state: State::Unchanged,
+            };
+        }
+        Some(Named::Refused(why)) => format!(" The invitation that was named is not it: {why}."),
+        None => String::new(),
+    };
+    let asked = facts
+        .request
+        .filter(|request| Some(*request) != attempt.request.as_deref());
+    if asked.is_some() && !facts.deleting {
+        if !(facts.permits)(facts.role) {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(not_permitted(facts.role)),
+            };
+        }
+        return send(facts, None, false);
+    }
+    let way_out = if facts.deleting {
+        "set iam.astronomer.io/invite-id to the invitation's ID if there is one, which is then taken back, or set deletionPolicy to Retain if there is none"
+    } else {
+        "set the annotation iam.astronomer.io/invite-id to the invitation's ID if there is one, or iam.astronomer.io/resend-requested-at to a new value to send again if there is none"
+    };
+    Plan::stalled(
+        Reason::OutcomeUnknown,
+        format!(
+            "It is not known whether the last e-mail went out, and the token may not list users, so that nobody can look.{answered} Look in Astro, then {way_out}"
+        ),
+    )
 }
 
 /// *Deletion* with Retain: whatever there is in Astro stays there.
@@ -417,11 +502,24 @@ fn take_back(facts: &Facts<'_>) -> Plan {
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
     let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite));
-    if facts.own.revoke_answered_absent
-        || (facts.own.revoke_refused && !shown)
-        || facts.standing.shared.contains(&invite)
-    {
+    if facts.standing.shared.contains(&invite) {
         return Plan::act(Step::Release);
+    }
+    let blind = facts.observed.sight == Sight::Blind;
+    if facts.own.revoke_answered_absent || (facts.own.revoke_refused && !shown && !blind) {
+        // An answer that comes with such a list says nothing either.
+        return if facts.observed.braked {
+            braked(facts)
+        } else {
+            Plan::act(Step::Release)
+        };
+    }
+    if facts.own.revoke_refused && blind {
+        match &facts.observed.lookup {
+            Lookup::Gone | Lookup::GoneOnce => return Plan::act(Step::Release),
+            Lookup::InLine(time) => return Plan::act(Step::AwaitTime(*time)),
+            Lookup::NotAsked | Lookup::Exists | Lookup::Unknown(_) => {}
+        }
     }
     if let Some(role) = listed_role(facts, invite)
         && facts.record.role != Some(role)
@@ -454,6 +552,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
     };
     match &facts.observed.sight {
         Sight::Unreadable(why) => unreadable(why),
+        Sight::Blind => watch(facts, invite, wanted),
         Sight::NotYet if wanted || expired(facts) => Plan::await_pass(),
         // The answer to our POST is younger than any pass: it holds until the next one.
         Sight::NotYet => Plan::act(at_expiry(facts)),
@@ -477,10 +576,11 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
                 None => disappeared(facts, invite, invited),
             }
         }
+        Sight::Absent if facts.observed.braked => braked(facts),
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_some() => {
             again(facts, invite, false)
         }
-        Sight::Absent if facts.record.user_id.is_some() => Plan::stalled(
+        Sight::Absent if facts.record.user_id.is_some() => Plan::gone(
             Reason::MemberRemoved,
             format!(
                 "The person accepted and is no longer a member of the organization. Nobody is invited again by itself. {ASK}"
@@ -488,6 +588,53 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         ),
         Sight::Absent if expired(facts) => after_expiry(facts, invite),
         Sight::Absent => disappeared(facts, invite, invited),
+    }
+}
+
+/// *Invite recorded*, and nobody can look: get-invite tells whether it is still there, not whether
+/// the person accepted.
+fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
+    const BLIND: &str = "The token may not list users, so that nobody can tell whether the person accepted, and nobody is written to again by itself";
+    let looking = |state| Plan {
+        step: facts.observed.next_look.map_or(Step::Rest, Step::AwaitTime),
+        state,
+    };
+    if facts.record.user_id.is_some() && facts.request.is_none() {
+        return Plan::act(Step::Rest);
+    }
+    match &facts.observed.lookup {
+        Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
+        Lookup::NotAsked => looking(State::Unchanged),
+        Lookup::Unknown(why) => looking(unreadable(why).state),
+        Lookup::Gone | Lookup::GoneOnce if facts.request.is_some() => {
+            if (facts.permits)(facts.role) {
+                send(facts, None, false)
+            } else {
+                Plan {
+                    step: Step::Rest,
+                    state: State::Stalled(not_permitted(facts.role)),
+                }
+            }
+        }
+        Lookup::Exists if facts.request.is_some() => again(facts, invite, false),
+        _ if expired(facts) => Plan::stalled(
+            Reason::Expired,
+            format!("The invitation is past its expiry. {BLIND}. {ASK}"),
+        ),
+        Lookup::Gone | Lookup::GoneOnce => Plan::gone(
+            Reason::InvitationEnded,
+            format!(
+                "The invitation is gone before its expiry: it was accepted, declined or revoked. {BLIND}. {ASK}"
+            ),
+        ),
+        Lookup::Exists if wanted => again(facts, invite, false),
+        Lookup::Exists => Plan {
+            step: match (at_expiry(facts), looking(State::Invited).step) {
+                (Step::AwaitTime(a), Step::AwaitTime(b)) => Step::AwaitTime(a.min(b)),
+                (_, other) => other,
+            },
+            state: State::Invited,
+        },
     }
 }
 
@@ -547,13 +694,14 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
                 None => again(facts, invite, true),
             }
         }
-        Lookup::Gone => Plan::stalled(
+        Lookup::Gone => Plan::gone(
             Reason::InvitationWithdrawn,
             format!(
                 "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself. {ASK}"
             ),
         ),
         Lookup::Unknown(why) => unreadable(why),
+        Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
         Lookup::GoneOnce | Lookup::NotAsked => Plan::await_pass(),
     }
 }
@@ -600,15 +748,21 @@ fn begin(facts: &Facts<'_>) -> Plan {
                 state: member_state(facts, user_id, *role, true),
             };
         }
+        Sight::Absent if facts.record.user_id.is_some() && facts.observed.braked => {
+            return braked(facts);
+        }
+        Sight::Blind if facts.record.user_id.is_some() && facts.request.is_none() => {
+            return Plan::act(Step::Rest);
+        }
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_none() => {
-            return Plan::stalled(
+            return Plan::gone(
                 Reason::MemberRemoved,
                 format!(
                     "The person was a member and is no longer. Nobody is invited again by itself. {ASK}"
                 ),
             );
         }
-        Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
+        Sight::Blind | Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
     }
     if facts.standing.inherits.is_some() {
         return Plan::act(Step::Inherit);
@@ -634,8 +788,18 @@ fn begin(facts: &Facts<'_>) -> Plan {
     send(facts, None, false)
 }
 
-/// Sends, unless Astro refused just that or the last e-mail to the address is too young.
+/// Sends, unless something speaks against any e-mail now: the Organization goes, too many people are
+/// missing, Astro refused just that, or the last e-mail to the address is too young.
 fn send(facts: &Facts<'_>, replaces: Option<String>, by_itself: bool) -> Plan {
+    if facts.closing {
+        return Plan {
+            step: Step::Rest,
+            state: State::Stalled(closing()),
+        };
+    }
+    if facts.observed.braked {
+        return braked(facts);
+    }
     if let Some(refusal) = &facts.own.refused {
         return Plan {
             step: Step::Rest,
@@ -657,6 +821,38 @@ fn send(facts: &Facts<'_>, replaces: Option<String>, by_itself: bool) -> Plan {
         resends,
         request,
     })
+}
+
+fn closing() -> Saying {
+    saying(
+        Reason::OrganizationDeleting,
+        "The Organization is being deleted, so that nothing new is sent. Delete this object as well, or create the Organization again once it is gone",
+    )
+}
+
+/// Nobody is written to or told as gone while more people are missing than is believed. The end of
+/// that plans everybody again.
+fn braked(facts: &Facts<'_>) -> Plan {
+    let saying = saying(
+        Reason::PeopleMissing,
+        "More people are missing from the organization at once than is believed, so that nobody is written to. It goes on when a later reading shows them again, or when somebody acknowledges the loss on the Organization",
+    );
+    let settled = facts.record.invite_id.is_some() || facts.record.user_id.is_some();
+    let wanted = facts.deleting
+        || facts.open.is_some()
+        || facts.request.is_some()
+        || (facts.record.invite_id.is_some() && facts.record.role != Some(facts.role))
+        || expired(facts);
+    let state = match (settled, wanted) {
+        // The last truth holds, and a thousand objects need not say that it is doubted.
+        (true, false) => State::Unchanged,
+        (true, true) => State::Obscured(saying),
+        (false, _) => State::Progressing(saying),
+    };
+    Plan {
+        step: Step::Rest,
+        state,
+    }
 }
 
 fn spaced(time: Timestamp) -> Plan {

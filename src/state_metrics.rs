@@ -98,8 +98,9 @@ impl State {
         gauge
     }
 
-    fn connections(&self) -> [Gauge; 4] {
+    fn connections(&self) -> [Gauge; 5] {
         let mut accepted = Gauge::new(&families::TOKEN_ACCEPTED);
+        let mut loss = Gauge::new(&families::MASS_LOSS);
         let mut age = Gauge::new(&families::DIRECTORY_AGE);
         let mut people = Gauge::new(&families::DIRECTORY_PEOPLE);
         let mut waiting = Gauge::new(&families::BUDGET_WAITING);
@@ -114,10 +115,12 @@ impl State {
                 Link::NotYet => continue,
             };
             match connection.directory.health() {
-                Health::Complete => accepted.add([name], 1.0),
+                Health::Complete | Health::Forbidden(_) => accepted.add([name], 1.0),
                 Health::Failing(error) if error.status() == Some(401) => accepted.add([name], 0.0),
                 Health::Failing(_) | Health::Starting => {}
             }
+            let braked = connection.directory.loss().is_some();
+            loss.add([name], f64::from(u8::from(braked)));
             if let Some((begun, number)) = connection.directory.extent() {
                 age.add([name], begun.elapsed().as_secs_f64());
                 people.add([name], count(number));
@@ -126,7 +129,7 @@ impl State {
                 waiting.add([name, verb], count(number));
             }
         }
-        [accepted, age, people, waiting]
+        [accepted, loss, age, people, waiting]
     }
 }
 

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orginvite_operator::astro::Role;
 use orginvite_operator::claims::{Heir, Standing};
 use orginvite_operator::plan::{
-    Facts, Found, Lookup, Observation, Own, Saying, Sight, State, Step, plan,
+    Facts, Found, Lookup, Named, Observation, Own, Saying, Sight, State, Step, plan,
 };
 use orginvite_operator::resources::OrgInviteStatus;
 use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};
@@ -45,6 +45,9 @@ struct Case {
     own: Own,
     own_invite: bool,
     retain: bool,
+    closing: bool,
+    braked: bool,
+    named: Option<Named>,
     resend_when: ResendWhen,
     request: Option<&'static str>,
 }
@@ -67,6 +70,9 @@ impl Default for Case {
             own: Own::default(),
             own_invite: true,
             retain: false,
+            closing: false,
+            braked: false,
+            named: None,
             resend_when: ResendWhen::Expired,
             request: None,
         }
@@ -93,11 +99,15 @@ fn decide(case: &Case) -> (Step, String) {
         settled: case.settled,
         term_settled: case.term_settled,
         lookup: case.lookup.clone(),
+        named: case.named.clone(),
+        next_look: Some(now() + 5.minutes()),
+        braked: case.braked,
     };
     let own_invite = case.own_invite;
     let plan = plan(&Facts {
         deleting: case.deleting,
         retain: case.retain,
+        closing: case.closing,
         role: case.role,
         resend_when: case.resend_when,
         max_resends: 3,
@@ -119,6 +129,7 @@ fn decide(case: &Case) -> (Step, String) {
         State::Member { saying, .. }
         | State::Progressing(saying)
         | State::Stalled(saying)
+        | State::Gone(saying)
         | State::Obscured(saying) => {
             assert!(
                 !saying.message.contains("elsewhere"),
@@ -1314,6 +1325,540 @@ fn deletion_with_retain() {
                 ..has()
             },
             Step::Release,
+            "Unchanged",
+        ),
+    ]);
+}
+
+/// A record of an invitation whose time is over.
+fn expired() -> OrgInviteStatus {
+    OrgInviteStatus {
+        expires_at: Some(Time(now() - 1.hours())),
+        ..recorded()
+    }
+}
+
+/// The token may not list users.
+fn blind() -> Case {
+    Case {
+        sight: Sight::Blind,
+        settled: false,
+        term_settled: false,
+        ..Case::default()
+    }
+}
+
+#[test]
+fn blind_nothing_recorded_or_watched() {
+    let next_look = Step::AwaitTime(now() + 5.minutes());
+    let watched = |lookup| Case {
+        record: recorded(),
+        lookup,
+        ..blind()
+    };
+    let past = |lookup| Case {
+        record: expired(),
+        lookup,
+        ..blind()
+    };
+    let member_before = |request| Case {
+        record: OrgInviteStatus {
+            user_id: Some("u".to_owned()),
+            ..recorded()
+        },
+        request,
+        lookup: Lookup::Gone,
+        ..blind()
+    };
+    let in_line = now() + 3.seconds();
+    table(vec![
+        (
+            "a first e-mail needs no look",
+            blind(),
+            send(None),
+            "Unchanged",
+        ),
+        (
+            "not permitted",
+            Case {
+                role: OWNER,
+                ..blind()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "held",
+            Case {
+                held: true,
+                ..blind()
+            },
+            Step::Rest,
+            "Conflict",
+        ),
+        (
+            "takes over",
+            Case {
+                held: true,
+                inherits: true,
+                ..blind()
+            },
+            Step::Inherit,
+            "Unchanged",
+        ),
+        (
+            "there",
+            watched(Lookup::Exists),
+            next_look.clone(),
+            "Invited",
+        ),
+        (
+            "asked when its place in line comes",
+            watched(Lookup::InLine(in_line)),
+            Step::AwaitTime(in_line),
+            "Unchanged",
+        ),
+        (
+            "no answer",
+            watched(Lookup::Unknown("timeout".to_owned())),
+            next_look.clone(),
+            "AstroUnavailable",
+        ),
+        (
+            "gone early: nobody can tell why",
+            watched(Lookup::GoneOnce),
+            Step::Rest,
+            "InvitationEnded",
+        ),
+        (
+            "gone early, and Gone does not help: it may be accepted",
+            Case {
+                resend_when: ResendWhen::Gone,
+                ..watched(Lookup::GoneOnce)
+            },
+            Step::Rest,
+            "InvitationEnded",
+        ),
+        (
+            "gone, and a person asks",
+            Case {
+                request: Some("r"),
+                ..watched(Lookup::GoneOnce)
+            },
+            resend(None, 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "there, and a person asks",
+            Case {
+                request: Some("r"),
+                ..watched(Lookup::Exists)
+            },
+            resend(Some("x1"), 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "role edited, still there",
+            Case {
+                role: ADMIN,
+                ..watched(Lookup::Exists)
+            },
+            send(Some("x1")),
+            "Unchanged",
+        ),
+        (
+            "role edited, gone: it may be accepted",
+            Case {
+                role: ADMIN,
+                ..watched(Lookup::GoneOnce)
+            },
+            Step::Rest,
+            "InvitationEnded",
+        ),
+        (
+            "role edited to one that is not allowed",
+            Case {
+                role: OWNER,
+                ..watched(Lookup::Exists)
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "expired, old body",
+            past(Lookup::Exists),
+            Step::Rest,
+            "Expired",
+        ),
+        (
+            "expired, gone",
+            past(Lookup::GoneOnce),
+            Step::Rest,
+            "Expired",
+        ),
+        (
+            "expired, and a person asks",
+            Case {
+                request: Some("r"),
+                ..past(Lookup::Exists)
+            },
+            resend(Some("x1"), 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "a member when one could look: the last truth holds",
+            member_before(None),
+            Step::Rest,
+            "Unchanged",
+        ),
+        (
+            "the same, and a person asks",
+            member_before(Some("r")),
+            resend(None, 0, Some("r")),
+            "Unchanged",
+        ),
+    ]);
+}
+
+#[test]
+fn blind_attempt_open_or_deletion() {
+    let open = || Case {
+        open: attempt(None),
+        ..blind()
+    };
+    let asked_before = || Case {
+        open: attempt(None).map(|attempt| Attempt {
+            request: Some("r".to_owned()),
+            ..attempt
+        }),
+        ..blind()
+    };
+    let deleting = |lookup, own| Case {
+        deleting: true,
+        record: recorded(),
+        lookup,
+        own,
+        ..blind()
+    };
+    let refused = || Own {
+        revoke_refused: true,
+        ..Own::default()
+    };
+    let absent = Own {
+        revoke_answered_absent: true,
+        ..Own::default()
+    };
+    let named = Found {
+        role: None,
+        ..found("x9", None)
+    };
+    table(vec![
+        ("nobody can tell", open(), Step::Rest, "OutcomeUnknown"),
+        (
+            "a person names the invitation",
+            Case {
+                named: Some(Named::Found(named.clone())),
+                ..open()
+            },
+            Step::Adopt {
+                found: named.clone(),
+                role: MEMBER,
+            },
+            "Unchanged",
+        ),
+        (
+            "a person names somebody else's",
+            Case {
+                named: Some(Named::Found(named.clone())),
+                own_invite: false,
+                ..open()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "a person names a wrong one",
+            Case {
+                named: Some(Named::Refused("404".to_owned())),
+                ..open()
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "a person says: again",
+            Case {
+                request: Some("r"),
+                ..open()
+            },
+            resend(None, 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "a person's wish is not seen to twice",
+            Case {
+                request: Some("r"),
+                ..asked_before()
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "again, as what is not allowed",
+            Case {
+                request: Some("r"),
+                role: OWNER,
+                ..open()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "in deletion nothing is sent",
+            Case {
+                deleting: true,
+                request: Some("r"),
+                ..open()
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "in deletion, named: recorded first",
+            Case {
+                deleting: true,
+                named: Some(Named::Found(named.clone())),
+                ..open()
+            },
+            Step::Adopt {
+                found: named,
+                role: MEMBER,
+            },
+            "Unchanged",
+        ),
+        (
+            "deletion",
+            deleting(Lookup::NotAsked, Own::default()),
+            Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "deletion trusts a 404",
+            deleting(Lookup::NotAsked, absent),
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "after a 400, gone",
+            deleting(Lookup::GoneOnce, refused()),
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "after a 400, still there",
+            deleting(Lookup::Exists, refused()),
+            Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "an heir waits",
+            Case {
+                heir: Heir::Waiting,
+                ..deleting(Lookup::NotAsked, Own::default())
+            },
+            Step::Rest,
+            "HandingOver",
+        ),
+    ]);
+}
+
+#[test]
+fn more_people_are_missing_than_is_believed() {
+    let braked = |record: OrgInviteStatus| Case {
+        braked: true,
+        record,
+        lookup: Lookup::Gone,
+        ..Case::default()
+    };
+    let member_before = OrgInviteStatus {
+        user_id: Some("u".to_owned()),
+        ..recorded()
+    };
+    let absent = Own {
+        revoke_answered_absent: true,
+        ..Own::default()
+    };
+    table(vec![
+        (
+            "no first e-mail: the person may be among them",
+            braked(OrgInviteStatus::default()),
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "the last truth holds",
+            braked(recorded()),
+            Step::Rest,
+            "Unchanged",
+        ),
+        (
+            "also of a member",
+            braked(member_before),
+            Step::Rest,
+            "Unchanged",
+        ),
+        ("no resend", braked(expired()), Step::Rest, "PeopleMissing"),
+        (
+            "no resend of one that the list shows",
+            Case {
+                sight: Sight::Pending(vec![Found {
+                    expires_at: Some(now() - 1.hours()),
+                    ..found("x1", Some(MEMBER))
+                }]),
+                ..braked(expired())
+            },
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "not for a person's wish either",
+            Case {
+                request: Some("r"),
+                ..braked(recorded())
+            },
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "no replacement",
+            Case {
+                role: ADMIN,
+                ..braked(recorded())
+            },
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "an attempt is not believed to have left nothing",
+            Case {
+                open: attempt(None),
+                ..braked(OrgInviteStatus::default())
+            },
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "nor released",
+            Case {
+                deleting: true,
+                open: attempt(None),
+                ..braked(OrgInviteStatus::default())
+            },
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "no POST between a replacement's DELETE and its end",
+            Case {
+                open: attempt(Some("x1")),
+                own: Own {
+                    underway: Some("a2".to_owned()),
+                    ..Own::default()
+                },
+                ..braked(recorded())
+            },
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "deletion goes on",
+            Case {
+                deleting: true,
+                ..braked(recorded())
+            },
+            Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "a 404 releases nothing",
+            Case {
+                deleting: true,
+                own: absent,
+                ..braked(recorded())
+            },
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "what is shown is as ever",
+            Case {
+                sight: pending("x1"),
+                ..braked(recorded())
+            },
+            Step::AwaitTime(now() + 24.hours() + 5.minutes()),
+            "Invited",
+        ),
+        (
+            "who is found is adopted",
+            Case {
+                sight: pending("x1"),
+                ..braked(OrgInviteStatus::default())
+            },
+            adopt("x1", MEMBER),
+            "Unchanged",
+        ),
+    ]);
+}
+
+#[test]
+fn the_organization_is_being_deleted() {
+    let closing = |record: OrgInviteStatus| Case {
+        closing: true,
+        record,
+        ..Case::default()
+    };
+    table(vec![
+        (
+            "nothing new is sent",
+            closing(OrgInviteStatus::default()),
+            Step::Rest,
+            "OrganizationDeleting",
+        ),
+        (
+            "nor again",
+            Case {
+                sight: Sight::Absent,
+                ..closing(expired())
+            },
+            Step::Rest,
+            "OrganizationDeleting",
+        ),
+        (
+            "an attempt that left nothing is closed",
+            Case {
+                open: attempt(None),
+                ..closing(OrgInviteStatus::default())
+            },
+            Step::Close,
+            "OrganizationDeleting",
+        ),
+        (
+            "what is out is watched",
+            Case {
+                sight: pending("x1"),
+                ..closing(recorded())
+            },
+            Step::AwaitTime(now() + 24.hours() + 5.minutes()),
+            "Invited",
+        ),
+        (
+            "and taken back",
+            Case {
+                deleting: true,
+                sight: pending("x1"),
+                ..closing(recorded())
+            },
+            Step::Revoke("x1".to_owned()),
             "Unchanged",
         ),
     ]);

@@ -41,6 +41,16 @@ impl Default for Rates {
     }
 }
 
+/// Who goes first among those that wait for the same verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// What nothing may delay: first invitations, deletions, reading the organization.
+    First,
+    /// What can wait until nobody of the first class does: resends and replacements, and looking at
+    /// single invites.
+    Later,
+}
+
 /// The calls that one token may make. It starts empty: no burst after a restart.
 #[derive(Debug)]
 pub struct Budget {
@@ -51,22 +61,91 @@ pub struct Budget {
 #[derive(Debug)]
 struct Lane {
     spacing: Duration,
-    next: Instant,
-    /// Who waits for which moment.
-    places: HashMap<String, Instant>,
+    /// From when on a call of the first class may go out.
+    next_first: Instant,
+    /// From when on a call of the later class may: behind everybody.
+    next_later: Instant,
+    /// Who waits for which moment. A place is kept until it is taken or forgotten.
+    places: HashMap<String, (Class, Instant)>,
+}
+
+/// How long a place is kept for somebody who does not come for it.
+const UNCLAIMED: Duration = Duration::from_mins(1);
+
+impl Lane {
+    fn new(rate: u32) -> Self {
+        let spacing = Duration::from_secs(1) / rate.max(1);
+        let first = Instant::now() + spacing;
+        Self {
+            spacing,
+            next_first: first,
+            next_later: first,
+            places: HashMap::new(),
+        }
+    }
+
+    /// The next moment for a call of that class; nobody else gets it.
+    fn place(&mut self, class: Class, now: Instant) -> Instant {
+        let at = match class {
+            Class::First => {
+                let at = self.next_first.max(now);
+                // Those who can wait move back by one.
+                let mut moved = false;
+                for (_, later) in self
+                    .places
+                    .values_mut()
+                    .filter(|(class, place)| *class == Class::Later && *place >= at)
+                {
+                    *later += self.spacing;
+                    moved = true;
+                }
+                self.next_first = at + self.spacing;
+                if moved {
+                    self.next_later += self.spacing;
+                }
+                at
+            }
+            Class::Later => {
+                let at = self.next_later.max(now);
+                self.next_later = at + self.spacing;
+                at
+            }
+        };
+        self.next_later = self.next_later.max(self.next_first);
+        at
+    }
+
+    /// The moment of `who`, which keeps it. Whoever comes back with a better class than it came with
+    /// is not moved back any longer.
+    fn keep(&mut self, class: Class, who: &str, now: Instant) -> Instant {
+        let at = match self.places.get(who) {
+            Some((_, at)) => *at,
+            None => self.place(class, now),
+        };
+        let before = self.places.insert(who.to_owned(), (class, at));
+        if class == Class::First && before.is_some_and(|(before, _)| before == Class::Later) {
+            self.spend(at);
+        }
+        at
+    }
+
+    /// A call goes out whose moment was `at`.
+    fn spend(&mut self, at: Instant) {
+        self.next_first = self.next_first.max(at + self.spacing);
+        self.next_later = self.next_later.max(self.next_first);
+    }
 }
 
 impl Budget {
     /// A budget of `rates`.
     #[must_use]
     pub fn new(rates: Rates) -> Self {
-        let lane = |rate: u32| Lane {
-            spacing: Duration::from_secs(1) / rate.max(1),
-            next: Instant::now(),
-            places: HashMap::new(),
-        };
         Self {
-            lanes: Mutex::new([lane(rates.post), lane(rates.delete), lane(rates.get)]),
+            lanes: Mutex::new([
+                Lane::new(rates.post),
+                Lane::new(rates.delete),
+                Lane::new(rates.get),
+            ]),
             waits: Waits::default(),
         }
     }
@@ -84,37 +163,49 @@ impl Budget {
     }
 
     /// Takes a permit for `who`, or tells the time of its place in line. The place is kept: asking
-    /// again at that time gets the permit.
-    pub fn take(&self, verb: Verb, who: &str) -> Result<(), Instant> {
-        let answer = self.ask(verb, who);
+    /// again at that time gets the permit, unless somebody of a better class came in between.
+    pub fn take(&self, verb: Verb, class: Class, who: &str) -> Result<(), Instant> {
+        let answer = self.ask(verb, class, who);
         self.waits.asked(verb, who, answer);
         answer
     }
 
-    fn ask(&self, verb: Verb, who: &str) -> Result<(), Instant> {
+    fn ask(&self, verb: Verb, class: Class, who: &str) -> Result<(), Instant> {
         let now = Instant::now();
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];
-        if let Some(at) = lane.places.get(who).copied() {
-            if at > now {
-                return Err(at);
-            }
-            lane.places.remove(who);
-            return Ok(());
+        let at = lane.keep(class, who, now);
+        if at > now {
+            return Err(at);
         }
-        let at = lane.next.max(now);
-        lane.next = at + lane.spacing;
-        if at <= now {
-            return Ok(());
-        }
-        lane.places.insert(who.to_owned(), at);
-        Err(at)
+        lane.places.remove(who);
+        lane.spend(at);
+        Ok(())
+    }
+
+    /// The time of the place in line of `who`, which is kept: for a call that must follow another one
+    /// without waiting long in between.
+    pub fn reserve(&self, verb: Verb, class: Class, who: &str) -> Instant {
+        let now = Instant::now();
+        let at = self.lanes.lock()[verb as usize].keep(class, who, now);
+        self.waits.asked(verb, who, Err(at));
+        at
     }
 
     /// Takes a permit, waiting for it: for the directory, which nothing waits behind.
-    pub async fn wait(&self, verb: Verb, who: &str) {
-        while let Err(at) = self.take(verb, who) {
+    pub async fn wait(&self, verb: Verb, class: Class, who: &str) {
+        while let Err(at) = self.take(verb, class, who) {
             tokio::time::sleep_until(at).await;
+        }
+    }
+
+    /// Gives up the places of `who`, and those that nobody came for.
+    pub fn forget(&self, who: &str) {
+        self.waits.forget(who);
+        let now = Instant::now();
+        for lane in &mut *self.lanes.lock() {
+            lane.places
+                .retain(|name, (_, at)| name != who && *at + UNCLAIMED > now);
         }
     }
 
@@ -124,14 +215,16 @@ impl Budget {
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];
         // Everybody keeps the order, moved behind the pause.
-        let first = lane.places.values().min().copied();
+        let first = lane.places.values().map(|(_, at)| *at).min();
         if let Some(shift) = first.and_then(|first| until.checked_duration_since(first)) {
-            for at in lane.places.values_mut() {
+            for (_, at) in lane.places.values_mut() {
                 *at += shift;
             }
-            lane.next += shift;
+            lane.next_first += shift;
+            lane.next_later += shift;
         }
-        lane.next = lane.next.max(until);
+        lane.next_first = lane.next_first.max(until);
+        lane.next_later = lane.next_later.max(lane.next_first);
     }
 }
 
@@ -139,50 +232,126 @@ impl Budget {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn places_are_kept_and_spaced() {
-        let budget = Budget::new(Rates {
+    fn budget() -> Budget {
+        Budget::new(Rates {
             post: 10,
             delete: 5,
             get: 25,
-        });
+        })
+    }
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn places_are_kept_and_spaced() {
+        let budget = budget();
         let start = Instant::now();
-        assert_eq!(budget.take(Verb::Post, "a"), Ok(()));
+        let take = |who| budget.take(Verb::Post, Class::First, who);
+        assert_eq!(take("a"), Err(start + ms(100)), "it starts empty");
+        assert_eq!(take("b"), Err(start + ms(200)));
+        assert_eq!(take("c"), Err(start + ms(300)));
+        assert_eq!(take("b"), Err(start + ms(200)), "its place is kept");
+        let delete = budget.take(Verb::Delete, Class::First, "a");
         assert_eq!(
-            budget.take(Verb::Post, "b"),
-            Err(start + Duration::from_millis(100))
+            delete,
+            Err(start + ms(200)),
+            "verbs do not wait for each other"
         );
-        assert_eq!(
-            budget.take(Verb::Post, "c"),
-            Err(start + Duration::from_millis(200))
-        );
-        assert_eq!(
-            budget.take(Verb::Post, "b"),
-            Err(start + Duration::from_millis(100))
-        );
-        assert_eq!(budget.take(Verb::Delete, "a"), Ok(()));
-        tokio::time::advance(Duration::from_millis(100)).await;
-        assert_eq!(
-            budget.take(Verb::Post, "c"),
-            Err(start + Duration::from_millis(200))
-        );
-        assert_eq!(budget.take(Verb::Post, "b"), Ok(()));
+        tokio::time::advance(ms(200)).await;
+        assert_eq!(take("c"), Err(start + ms(300)));
+        assert_eq!(take("b"), Ok(()));
+        assert_eq!(take("a"), Ok(()));
+        tokio::time::advance(ms(100)).await;
+        assert_eq!(take("d"), Err(start + ms(400)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_can_wait_goes_behind_whoever_comes() {
+        let budget = budget();
+        let start = Instant::now();
+        let first = |who| budget.take(Verb::Post, Class::First, who);
+        let later = |who| budget.take(Verb::Post, Class::Later, who);
+        assert_eq!(later("resend 1"), Err(start + ms(100)));
+        assert_eq!(later("resend 2"), Err(start + ms(200)));
+        assert_eq!(first("new"), Err(start + ms(100)), "ahead of both");
+        assert_eq!(later("resend 1"), Err(start + ms(200)));
+        assert_eq!(later("resend 2"), Err(start + ms(300)));
+        assert_eq!(later("resend 3"), Err(start + ms(400)));
+        tokio::time::advance(ms(200)).await;
+        assert_eq!(first("new"), Ok(()));
+        assert_eq!(later("resend 1"), Ok(()));
+        // A moment that was spent is not given again.
+        assert_eq!(first("newer"), Err(start + ms(300)));
+        assert_eq!(later("resend 2"), Err(start + ms(400)));
+    }
+
+    /// However who comes and goes: never more than one call for each spacing, and nobody waits longer
+    /// than those ahead take.
+    #[tokio::test(start_paused = true)]
+    async fn no_moment_is_given_twice() {
+        let budget = budget();
+        let start = Instant::now();
+        let mut waiting: Vec<(String, Class, Instant)> = Vec::new();
+        for n in 0..40 {
+            let class = if n % 3 == 0 {
+                Class::First
+            } else {
+                Class::Later
+            };
+            let who = n.to_string();
+            let at = budget.take(Verb::Post, class, &who).unwrap_err();
+            waiting.push((who, class, at));
+        }
+        let mut granted = 0_u32;
+        while !waiting.is_empty() {
+            tokio::time::advance(ms(100)).await;
+            waiting.retain(|(who, class, _)| {
+                let taken = budget.take(Verb::Post, *class, who).is_ok();
+                granted += u32::from(taken);
+                !taken
+            });
+            let slots = start.elapsed().as_millis() / 100;
+            assert_eq!(u128::from(granted), slots.min(40));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_must_not_wait_any_longer_keeps_its_moment() {
+        let budget = budget();
+        let start = Instant::now();
+        let take = |class, who| budget.take(Verb::Post, class, who);
+        let reserved = budget.reserve(Verb::Post, Class::Later, "replacement");
+        assert_eq!(reserved, start + ms(100));
+        assert_eq!(take(Class::First, "new"), Err(start + ms(100)));
+        assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
+        assert_eq!(take(Class::First, "newer"), Err(start + ms(300)));
+        assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
+        tokio::time::advance(ms(250)).await;
+        assert_eq!(take(Class::First, "replacement"), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_pause_holds_everybody_in_order() {
         let budget = Budget::new(Rates::default());
         let start = Instant::now();
-        assert_eq!(budget.take(Verb::Post, "a"), Ok(()));
-        assert!(budget.take(Verb::Post, "b").is_err());
+        let take = |who| budget.take(Verb::Post, Class::First, who);
+        assert!(take("b").is_err());
         budget.pause(Verb::Post, Duration::from_secs(3));
+        assert_eq!(take("b"), Err(start + Duration::from_secs(3)));
+        assert_eq!(take("c"), Err(start + ms(3100)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_is_given_up_is_forgotten() {
+        let budget = budget();
+        let start = Instant::now();
+        assert!(budget.take(Verb::Post, Class::First, "a").is_err());
+        budget.forget("a");
         assert_eq!(
-            budget.take(Verb::Post, "b"),
-            Err(start + Duration::from_secs(3))
-        );
-        assert_eq!(
-            budget.take(Verb::Post, "c"),
-            Err(start + Duration::from_millis(3100))
+            budget.take(Verb::Post, Class::First, "a"),
+            Err(start + ms(200))
         );
     }
 }

@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::budget::{Budget, Verb};
-use super::{Astro, Error, Invite, Listing, Role, User, UserStatus};
+use super::budget::{Budget, Class, Verb};
+use super::{Astro, Error, Invite, Listing, Refusal, Role, User, UserStatus};
 use crate::metrics::OrganizationMetrics;
 use crate::resources::Address;
 
@@ -25,6 +26,10 @@ const PAGE: usize = 100;
 const OVERLAP: usize = 1;
 /// How often a pass is begun again when rows moved under it, before it counts as failed.
 const ATTEMPTS: u32 = 3;
+/// So many people may go between two passes without a doubt; see [`Loss`].
+const LOSS_FLOOR: usize = 10;
+/// The same as a fraction: one in so many.
+const LOSS_FRACTION: usize = 20;
 
 /// A person of the organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +69,8 @@ pub enum View {
     Nothing,
     /// The last pass failed, and why.
     Unreadable(String),
+    /// The token may not list users: nobody can look.
+    Blind,
     /// What the last complete pass saw.
     Seen {
         /// When that pass began.
@@ -80,8 +87,55 @@ pub enum Health {
     Starting,
     /// The last pass was complete.
     Complete,
+    /// Astro itself says that the token may not list users, and its word.
+    Forbidden(Error),
     /// The last pass failed.
     Failing(Error),
+}
+
+impl Health {
+    /// Whether objects may be planned: by what a pass shows, or without looking.
+    fn works(&self) -> bool {
+        matches!(self, Self::Complete | Self::Forbidden(_))
+    }
+}
+
+/// More people went at once than is believed: a wrong address of the API, a weaker token or a broken
+/// list would look like that, and must not write to everybody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// How many people there were.
+    pub known: usize,
+    /// Who is missing.
+    missing: HashSet<Address>,
+}
+
+impl Loss {
+    /// How many people are missing.
+    #[must_use]
+    pub fn missing(&self) -> usize {
+        self.missing.len()
+    }
+
+    /// What a pass that shows `people` makes of an earlier loss and of those known before.
+    fn judge(
+        earlier: Option<&Self>,
+        known_before: &HashSet<Address>,
+        taken_back: &HashMap<Address, Instant>,
+        people: &HashMap<Address, Person>,
+    ) -> Option<Self> {
+        let known = earlier.map_or(0, |loss| loss.known).max(known_before.len());
+        let missing: HashSet<Address> = earlier
+            .map(|loss| &loss.missing)
+            .into_iter()
+            .flatten()
+            .chain(known_before)
+            .filter(|address| !people.contains_key(*address) && !taken_back.contains_key(*address))
+            .cloned()
+            .collect();
+        let many = missing.len() > LOSS_FLOOR.max(known / LOSS_FRACTION);
+        many.then_some(Self { known, missing })
+    }
 }
 
 /// What the directory tells its owner.
@@ -91,7 +145,7 @@ pub enum News {
     Addresses(Vec<Address>),
     /// The first complete pass is done: everything may be planned now.
     Everything,
-    /// The health changed.
+    /// A pass ended, well or not.
     Health,
 }
 
@@ -108,6 +162,8 @@ pub struct Directory {
     wanted: Mutex<Waiting>,
     /// Who has time until a pass that begins at that moment or later comes by itself.
     expected: Mutex<Waiting>,
+    /// Whose invitations we took back ourselves, and when: they are not missed.
+    taken_back: Mutex<HashMap<Address, Instant>>,
     wake: Notify,
     metrics: OrganizationMetrics,
 }
@@ -115,6 +171,9 @@ pub struct Directory {
 struct State {
     snapshot: Option<Arc<Snapshot>>,
     health: Health,
+    loss: Option<Loss>,
+    /// When the last complete pass ended.
+    synced: Option<Timestamp>,
 }
 
 impl Directory {
@@ -134,9 +193,12 @@ impl Directory {
             state: RwLock::new(State {
                 snapshot: None,
                 health: Health::Starting,
+                loss: None,
+                synced: None,
             }),
             wanted: Mutex::default(),
             expected: Mutex::default(),
+            taken_back: Mutex::default(),
             wake: Notify::new(),
             metrics: OrganizationMetrics::default(),
         }
@@ -158,8 +220,10 @@ impl Directory {
     #[must_use]
     pub fn view(&self, address: &Address) -> View {
         let state = self.state.read();
-        if let Health::Failing(error) = &state.health {
-            return View::Unreadable(error.to_string());
+        match &state.health {
+            Health::Failing(error) => return View::Unreadable(error.to_string()),
+            Health::Forbidden(_) => return View::Blind,
+            Health::Starting | Health::Complete => {}
         }
         match &state.snapshot {
             None => View::Nothing,
@@ -174,6 +238,47 @@ impl Directory {
     #[must_use]
     pub fn health(&self) -> Health {
         self.state.read().health.clone()
+    }
+
+    /// Whether more people went at once than is believed.
+    #[must_use]
+    pub fn loss(&self) -> Option<Loss> {
+        self.state.read().loss.clone()
+    }
+
+    /// When the last complete pass ended, by this machine's clock.
+    #[must_use]
+    pub fn synced(&self) -> Option<Timestamp> {
+        self.state.read().synced
+    }
+
+    /// A person says that the people who are missing did go.
+    pub fn acknowledge_loss(&self) {
+        self.state.write().loss = None;
+    }
+
+    /// Astro's clock; before its first answer, this machine's.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.astro.server_time().unwrap_or_else(Timestamp::now)
+    }
+
+    /// We took an invitation of that person back.
+    pub fn took_back(&self, address: Address) {
+        self.taken_back.lock().insert(address, Instant::now());
+    }
+
+    /// How often the organization is read.
+    #[must_use]
+    pub fn interval(&self) -> Duration {
+        *self.interval.read()
+    }
+
+    /// Astro refused the token elsewhere: nobody uses it until a pass shows that it is good.
+    pub fn reject(&self, refusal: Refusal) {
+        self.state.write().health = Health::Failing(Error::Refused(refusal));
+        self.wanted.lock().entry(Instant::now()).or_default();
+        self.wake.notify_one();
     }
 
     /// Asks for news of `address` once a pass that began at `from` or later is complete.
@@ -192,37 +297,38 @@ impl Directory {
             .insert(address);
     }
 
-    /// Begins a pass as soon as may be: the token may have stopped working.
-    pub fn doubt(&self) {
-        self.wanted.lock().entry(Instant::now()).or_default();
-        self.wake.notify_one();
-    }
-
     /// Changes how often the organization is read.
     pub fn set_interval(&self, interval: Duration) {
         *self.interval.write() = interval;
         self.wake.notify_one();
     }
 
-    /// Reads the organization for ever.
-    pub async fn run(&self, tell: impl Fn(News) + Send + Sync) {
+    /// Reads the organization for ever. `known` tells who is recorded as invited or a member: what the
+    /// first pass is compared with.
+    pub async fn run(
+        &self,
+        known: impl Fn() -> HashSet<Address> + Send + Sync,
+        tell: impl Fn(News) + Send + Sync,
+    ) {
         let mut failures = 0;
         loop {
             let begun = Instant::now();
             match self.counted_pass(begun).await {
                 Ok(people) => {
                     failures = 0;
-                    self.publish(Snapshot { begun, people }, &tell);
+                    self.publish(Snapshot { begun, people }, &known, &tell);
+                }
+                Err(error) if error.says_forbidden() => {
+                    failures = 0;
+                    self.close_eyes(error, &tell);
                 }
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(%error, failures, "the organization cannot be read");
-                    let failing_before = matches!(
-                        std::mem::replace(&mut self.state.write().health, Health::Failing(error)),
-                        Health::Failing(_)
-                    );
+                    let before =
+                        std::mem::replace(&mut self.state.write().health, Health::Failing(error));
                     tell(News::Health);
-                    if !failing_before {
+                    if before.works() {
                         // They stay in line: the next complete pass tells them again.
                         let waiting: Vec<Address> =
                             self.wanted.lock().values().flatten().cloned().collect();
@@ -234,7 +340,30 @@ impl Directory {
         }
     }
 
-    fn publish(&self, snapshot: Snapshot, tell: &impl Fn(News)) {
+    /// The token may not list users. What was seen before is not believed any longer.
+    fn close_eyes(&self, error: Error, tell: &impl Fn(News)) {
+        let before = {
+            let mut state = self.state.write();
+            state.snapshot = None;
+            state.loss = None;
+            std::mem::replace(&mut state.health, Health::Forbidden(error))
+        };
+        for waiting in [&self.wanted, &self.expected] {
+            waiting.lock().clear();
+        }
+        if !matches!(before, Health::Forbidden(_)) {
+            tracing::warn!("the token may not list users: working without looking");
+            tell(News::Everything);
+        }
+        tell(News::Health);
+    }
+
+    fn publish(
+        &self,
+        snapshot: Snapshot,
+        known: &impl Fn() -> HashSet<Address>,
+        tell: &impl Fn(News),
+    ) {
         let begun = snapshot.begun;
         let mut addresses: HashSet<Address> = HashSet::new();
         for waiting in [&self.wanted, &self.expected] {
@@ -247,16 +376,31 @@ impl Directory {
             );
         }
         let snapshot = Arc::new(snapshot);
-        let (before, healthy_before) = {
+        let (before, braked_before, braked) = {
             let mut state = self.state.write();
-            let healthy = matches!(state.health, Health::Complete);
+            let known = match &state.snapshot {
+                Some(before) => self.lasting(&before.people),
+                None => known(),
+            };
+            let mut taken_back = self.taken_back.lock();
+            let loss = Loss::judge(state.loss.as_ref(), &known, &taken_back, &snapshot.people);
+            taken_back.retain(|_, at| *at + self.listing_delay >= begun);
+            drop(taken_back);
             state.health = Health::Complete;
-            (state.snapshot.replace(Arc::clone(&snapshot)), healthy)
+            state.synced = Some(Timestamp::now());
+            let braked = loss.is_some();
+            let braked_before = std::mem::replace(&mut state.loss, loss).is_some();
+            (
+                state.snapshot.replace(Arc::clone(&snapshot)),
+                braked_before,
+                braked,
+            )
         };
-        if !healthy_before {
-            tell(News::Health);
+        if braked && !braked_before {
+            tracing::warn!("more people are missing than is believed");
         }
-        let Some(before) = before else {
+        tell(News::Health);
+        let Some(before) = before.filter(|_| braked || !braked_before) else {
             tell(News::Everything);
             return;
         };
@@ -273,6 +417,19 @@ impl Directory {
         if !addresses.is_empty() {
             tell(News::Addresses(addresses.into_iter().collect()));
         }
+    }
+
+    /// Those who do not go by themselves: an invitation that expires may.
+    fn lasting(&self, people: &HashMap<Address, Person>) -> HashSet<Address> {
+        let now = self.now();
+        let lasts = |person: &Person| match person {
+            Person::Pending { invites, .. } => invites
+                .first()
+                .is_some_and(|invite| invite.expires_at.is_none_or(|time| time > now)),
+            _ => true,
+        };
+        let lasting = people.iter().filter(|(_, person)| lasts(person));
+        lasting.map(|(address, _)| address.clone()).collect()
     }
 
     /// Waits until the next pass is due: after the interval, or earlier when somebody wants one, but
@@ -396,7 +553,7 @@ impl Directory {
 
     async fn page(&self, listing: Listing, offset: usize) -> Result<super::UserPage, Error> {
         loop {
-            self.budget.wait(Verb::Get, "directory").await;
+            self.budget.wait(Verb::Get, Class::First, "directory").await;
             match self.astro.list_users(listing, offset, PAGE).await {
                 Err(Error::Refused(refusal)) if refusal.status == 429 => {
                     self.budget.pause(

@@ -211,6 +211,12 @@ impl Error {
         matches!(self, Self::Refused(refusal) if refusal.status == 400 && refusal.from_api)
     }
 
+    /// Whether Astro itself says that the token may not do that.
+    #[must_use]
+    pub fn says_forbidden(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.status == 403 && refusal.from_api)
+    }
+
     /// Whether Astro itself says that what was asked for does not exist. A 404 without the API's
     /// own error body may come from a wrong URL or a gateway and says nothing.
     #[must_use]

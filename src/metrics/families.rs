@@ -99,6 +99,8 @@ families! {
         "OrgInvites by the reason of their Ready condition (New before there is one) and by their kstatus: Current, InProgress, Failed (a person has to do something) or Terminating. The organization is (missing) when there is none of the name. Told by the leader only";
     TOKEN_ACCEPTED: gauge token_accepted(organization),
         "1 when Astro accepted the token at the last reading, 0 when it rejected the token or there is none to try, absent while nobody knows. Told by the leader only";
+    MASS_LOSS: gauge mass_loss(organization),
+        "1 while so many people are missing at once that it is not believed: no e-mail goes out and nobody is removed until a reading shows them again or a person acknowledges it. Told by the leader only";
     DIRECTORY_AGE: gauge directory_age_seconds(organization),
         "How long ago the last complete reading of the organization's people began; absent before the first. Told by the leader only";
     DIRECTORY_PEOPLE: gauge directory_people(organization),

@@ -10,16 +10,18 @@ use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use tokio::time::Instant;
 
+use super::events::Deed;
 use super::memory::Revoked;
 use super::org_invite::{Turn, inviter};
 use super::report;
 use super::write::{Written, has_finalizer};
-use crate::astro::budget::Verb;
+use crate::astro::budget::{Class, Verb};
+use crate::astro::directory::Health;
 use crate::astro::{self, Invite, Refusal, Role};
 use crate::claims;
 use crate::error::Error;
 use crate::metrics::Cause;
-use crate::plan::{Found, Plan, Saying, State, Step};
+use crate::plan::{Found, Lookup, Plan, Saying, State, Step};
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
@@ -77,7 +79,7 @@ impl Turn<'_> {
                 self.send(&record, attempt).await
             }
             (Step::Post, Some(attempt)) => {
-                if let Err(at) = self.connection.budget.take(Verb::Post, &self.uid()) {
+                if let Some(at) = self.permit(None, Some(Class::First)) {
                     return Ok(requeue_at(at));
                 }
                 self.post(self.object.clone(), &record, &attempt).await
@@ -124,11 +126,32 @@ impl Turn<'_> {
     }
 
     /// Sends an e-mail as a new attempt. What it replaces is deleted in between, and then its POST
-    /// waits for a look: [`Step::Post`].
+    /// waits for a look: [`Step::Post`]. Where nobody can look, only an answer that proves that the
+    /// invitation was pending, or a person's wish, lets the POST go out.
     async fn send(&mut self, record: &OrgInviteStatus, attempt: Attempt) -> Result<Action, Error> {
         // The permit is taken before the patch; a place in line is kept for the next turn.
-        let first = attempt.replaces.is_none();
-        if let Some(at) = self.permit(!first, first) {
+        let blind = self.blind();
+        let replacing = attempt.replaces.is_some().then_some(Class::Later);
+        let posting = if attempt.resends > 0 || attempt.request.is_some() {
+            Class::Later
+        } else {
+            Class::First
+        };
+        // The DELETE of a replacement waits until its POST can follow soon: else the person would be
+        // left without an invitation while others are sent.
+        if replacing.is_some() && !blind {
+            let uid = self.uid();
+            let place = self
+                .connection
+                .budget
+                .reserve(Verb::Post, Class::Later, &uid);
+            let soon = Instant::now() + self.context.timing.listing_delay;
+            if place > soon {
+                return Ok(requeue_at(Instant::now() + (place - soon)));
+            }
+        }
+        let posting = (blind || replacing.is_none()).then_some(posting);
+        if let Some(at) = self.permit(replacing, posting) {
             return Ok(requeue_at(at));
         }
         if !self.context.leadership.holds(self.term) {
@@ -147,25 +170,91 @@ impl Turn<'_> {
             return Ok(Action::await_change());
         }
         let answer = self.delete(&replaced).await;
+        let asked = attempt.request != record.last_resend_request;
         match answer {
             Ok(()) => {}
-            Err(error) if error.says_absent() => {}
+            Err(error) if error.says_absent() && (!blind || asked) => {}
+            Err(error) if blind && asked && error.says_bad_request() => {}
+            Err(astro::Error::Refused(refusal)) => {
+                return self.not_replaced(&object, record, &attempt, &refusal).await;
+            }
             // It is not known what became of the replaced invite: the attempt settles like any other.
+            // Where nobody can look, it is enough that no POST was sent.
             Err(error) => {
                 tracing::warn!(%error, invite = %replaced, "the invitation to replace could not be deleted");
                 self.memory.failed();
-                self.await_pass(None);
-                return Ok(Action::await_change());
+                if blind {
+                    self.close(&object, record, &attempt, &State::Unchanged)
+                        .await?;
+                }
+                return Ok(self.again());
             }
         }
         tracing::info!(invite = %replaced, "deleted the invitation that is replaced");
         self.memory.worked();
+        if blind {
+            return self.post(*object, record, &attempt).await;
+        }
         self.memory.underway = Some(attempt.id);
         self.connection.directory.want(
             Instant::now() + self.context.timing.listing_delay,
             self.address.clone(),
         );
         Ok(Action::await_change())
+    }
+
+    /// The DELETE of the invitation to replace was refused: nothing happened, and no POST was sent.
+    async fn not_replaced(
+        &mut self,
+        object: &OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        refusal: &Refusal,
+    ) -> Result<Action, Error> {
+        tracing::warn!(%refusal, "the invitation to replace could not be deleted");
+        self.memory.failed();
+        let state = if self.blind() && refusal.from_api && matches!(refusal.status, 400 | 404) {
+            // Where nobody can look, that is the best word there is: the invitation ended.
+            if let Some(replaced) = attempt.replaces.clone() {
+                self.memory.watched = Some((replaced, Instant::now(), Lookup::GoneOnce));
+            }
+            State::Unchanged
+        } else {
+            self.refused(refusal, Verb::Delete)
+        };
+        self.close(object, record, attempt, &state).await?;
+        Ok(self.again())
+    }
+
+    /// Closes an attempt whose POST was never sent, and says `state`; the record stays.
+    async fn close(
+        &mut self,
+        object: &OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        state: &State,
+    ) -> Result<(), Error> {
+        let record = OrgInviteStatus {
+            attempt_id: Some(attempt.id.clone()),
+            ..record.clone()
+        };
+        let status = self.status(&record, state);
+        self.write(object, &status).await
+    }
+
+    /// To be planned again when more is known: by a pass, or, where there is none, after the back-off.
+    fn again(&self) -> Action {
+        if self.blind() {
+            let now = || Action::requeue(Duration::ZERO);
+            return self.memory.retry_at.map_or_else(now, requeue_at);
+        }
+        self.await_pass(None);
+        Action::await_change()
+    }
+
+    /// Whether the token may not list users, so that no pass tells anything.
+    fn blind(&self) -> bool {
+        matches!(self.connection.directory.health(), Health::Forbidden(_))
     }
 
     /// Sends the POST of `attempt`, which `object` carries, and writes down what came of it.
@@ -190,28 +279,25 @@ impl Turn<'_> {
             Ok(invite) if Some(&invite.id) == attempt.replaces.as_ref() => {
                 tracing::warn!(invite = %invite.id, "Astro answered with the invitation that was to be replaced");
                 self.memory.failed();
-                self.await_pass(None);
-                Ok(Action::await_change())
+                Ok(self.again())
             }
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.last_email = Some(Instant::now());
-                self.count_email(record, attempt);
-                if let Some(subject) = &invite.inviter {
-                    *self.connection.token_subject.write() = Some(subject.id.clone());
-                }
+                self.connection.learn(Verb::Post, true);
+                self.connection.learn_subject(inviter(&invite));
                 tracing::info!(invite = %invite.id, "invited");
+                self.tell_sent(record, attempt, &invite);
                 let status = self.sent(record, attempt, &invite);
                 self.record_sent(object, attempt, status, &invite).await?;
                 Ok(Action::await_change())
             }
             Err(astro::Error::Refused(refusal)) => {
                 tracing::warn!(%refusal, "Astro refused the invitation");
-                let state = self.refused(&refusal);
+                let state = self.refused(&refusal, Verb::Post);
                 let status = self.status(&closed(record, attempt), &state);
                 self.write(&object, &status).await?;
-                self.await_pass(None);
-                Ok(Action::await_change())
+                Ok(self.again())
             }
             Err(error) => {
                 tracing::warn!(%error, "it is not known whether Astro took the invitation");
@@ -227,10 +313,20 @@ impl Turn<'_> {
                     }),
                 );
                 self.write(&object, &status).await?;
-                self.await_pass(None);
-                Ok(Action::await_change())
+                Ok(self.again())
             }
         }
+    }
+
+    /// Tells that an e-mail went out, and what for.
+    fn tell_sent(&self, record: &OrgInviteStatus, attempt: &Attempt, invite: &Invite) {
+        let deed = match cause(record, attempt) {
+            Cause::First => Deed::Invited,
+            Cause::Resend => Deed::Resent,
+            Cause::Replacement => Deed::Replaced,
+        };
+        let note = format!("Invitation {} went out", invite.id);
+        self.context.events.did(self.object, deed, &note);
     }
 
     /// The record of an invite that a POST just made.
@@ -303,7 +399,10 @@ impl Turn<'_> {
 
     /// The object of a just sent invite is gone: nobody would take it back.
     async fn revoke_orphan(&mut self, invite: &Invite) -> Result<(), Error> {
-        self.connection.budget.wait(Verb::Delete, &invite.id).await;
+        self.connection
+            .budget
+            .wait(Verb::Delete, Class::First, &invite.id)
+            .await;
         if !self.context.leadership.holds(self.term) {
             return Ok(());
         }
@@ -324,30 +423,29 @@ impl Turn<'_> {
             return;
         }
         self.memory.counted = Some(attempt.id.clone());
-        let resend =
-            attempt.resends > record.resends || attempt.request != record.last_resend_request;
-        self.connection.metrics.sent(match record.invited_at {
-            None => Cause::First,
-            Some(_) if resend => Cause::Resend,
-            Some(_) => Cause::Replacement,
-        });
+        self.connection.metrics.sent(cause(record, attempt));
     }
 
-    /// What a refused POST means, remembered until something that it depends on changes.
-    fn refused(&mut self, refusal: &Refusal) -> State {
+    /// What a refusal means. That of a POST is remembered until something that it depends on changes.
+    fn refused(&mut self, refusal: &Refusal, verb: Verb) -> State {
+        let what = if verb == Verb::Post {
+            "invite people"
+        } else {
+            "take invitations back"
+        };
         let saying = match refusal.status {
             429 => {
-                self.connection.budget.pause(
-                    Verb::Post,
-                    refusal.retry_after.unwrap_or(Duration::from_secs(1)),
-                );
+                self.connection
+                    .budget
+                    .pause(verb, refusal.retry_after.unwrap_or(Duration::from_secs(1)));
                 return State::Progressing(Saying {
                     reason: Reason::RateLimited,
                     message: format!("{refusal}. It is tried again"),
                 });
             }
             401 => {
-                self.connection.directory.doubt();
+                self.memory.failed();
+                self.connection.directory.reject(refusal.clone());
                 return State::Progressing(Saying {
                     reason: Reason::TokenRejected,
                     message: format!(
@@ -355,12 +453,23 @@ impl Turn<'_> {
                     ),
                 });
             }
-            403 => Saying {
-                reason: Reason::TokenNotAllowed,
-                message: format!(
-                    "{refusal}. The Organization's token may not invite people: give it a role that may, or another token"
-                ),
-            },
+            403 => {
+                self.connection.learn(verb, false);
+                Saying {
+                    reason: Reason::TokenNotAllowed,
+                    message: format!(
+                        "{refusal}. The Organization's token may not {what}: give it a role that may, or another token"
+                    ),
+                }
+            }
+            _ if verb != Verb::Post => {
+                return State::Progressing(Saying {
+                    reason: Reason::RevokeFailed,
+                    message: format!(
+                        "The invitation could not be taken back: {refusal}. It is tried again"
+                    ),
+                });
+            }
             _ => Saying {
                 reason: Reason::Refused,
                 message: format!(
@@ -368,7 +477,9 @@ impl Turn<'_> {
                 ),
             },
         };
-        self.memory.refused = Some((self.occasion(), saying.clone()));
+        if verb == Verb::Post {
+            self.memory.refused = Some((self.occasion(), saying.clone()));
+        }
         State::Stalled(saying)
     }
 
@@ -384,6 +495,8 @@ impl Turn<'_> {
             return Ok(Action::await_change());
         };
         tracing::info!(invite = %found.id, "adopted");
+        let note = format!("Invitation {} was found and is this object's own", found.id);
+        self.context.events.did(self.object, Deed::Adopted, &note);
         let sent_at = record
             .invited_at
             .clone()
@@ -409,6 +522,7 @@ impl Turn<'_> {
             invited_at: sent_at.or(Some(report::time(self.now()))),
             expires_at: found.expires_at.map(report::time),
             user_id: None,
+            gone_since: None,
             inviter: found.inviter,
             observed_generation: record.observed_generation,
             conditions: record.conditions,
@@ -432,6 +546,8 @@ impl Turn<'_> {
             invite = inherited.invite_id,
             "took over the invitation of an OrgInvite that is being deleted"
         );
+        let note = "The invitation of an OrgInvite that is being deleted is this object's own now";
+        self.context.events.did(self.object, Deed::TakenOver, note);
         let own = self.object.status.clone().unwrap_or_default();
         let record = OrgInviteStatus {
             attempt_id: own.attempt_id,
@@ -464,7 +580,7 @@ impl Turn<'_> {
 
     /// Deletes the invite that a settled attempt was to replace.
     async fn drop_left_over(&mut self, invite: &str) -> Result<Action, Error> {
-        if let Some(at) = self.permit(true, false) {
+        if let Some(at) = self.permit(Some(Class::Later), None) {
             return Ok(requeue_at(at));
         }
         if !self.context.leadership.holds(self.term) {
@@ -486,7 +602,7 @@ impl Turn<'_> {
 
     /// Takes the recorded invitation back, and lets the object go when that is certain.
     async fn revoke(&mut self, record: &OrgInviteStatus, invite: &str) -> Result<Action, Error> {
-        if let Some(at) = self.permit(true, false) {
+        if let Some(at) = self.permit(Some(Class::First), None) {
             return Ok(requeue_at(at));
         }
         if !self.context.leadership.holds(self.term) {
@@ -496,6 +612,9 @@ impl Turn<'_> {
             Ok(()) => {
                 tracing::info!(%invite, "revoked");
                 self.memory.worked();
+                self.connection.learn(Verb::Delete, true);
+                let note = format!("Invitation {invite} was taken back");
+                self.context.events.did(self.object, Deed::Revoked, &note);
                 return self.release().await;
             }
             Err(error) => error,
@@ -513,28 +632,18 @@ impl Turn<'_> {
         } else {
             tracing::warn!(%invite, %error, "the invitation could not be revoked");
             self.memory.failed();
-            if let astro::Error::Refused(refusal) = &error
-                && refusal.status == 429
-            {
-                self.connection.budget.pause(
-                    Verb::Delete,
-                    refusal.retry_after.unwrap_or(Duration::from_secs(1)),
-                );
-            }
-            let message = format!(
-                "The invitation could not be taken back: {error}. It is tried again, and the object stays until then"
-            );
-            self.say(
-                record,
-                &State::Progressing(Saying {
+            let state = match &error {
+                astro::Error::Refused(refusal) => self.refused(refusal, Verb::Delete),
+                astro::Error::Unknown { .. } => State::Progressing(Saying {
                     reason: Reason::RevokeFailed,
-                    message,
+                    message: format!(
+                        "The invitation could not be taken back: {error}. It is tried again, and the object stays until then"
+                    ),
                 }),
-            )
-            .await?;
+            };
+            self.say(record, &state).await?;
         }
-        self.await_pass(None);
-        Ok(Action::await_change())
+        Ok(self.again())
     }
 
     async fn release(&mut self) -> Result<Action, Error> {
@@ -544,6 +653,7 @@ impl Turn<'_> {
         if let Written::Done(object) = self.context.writer.release(self.object).await? {
             tracing::info!("released");
             self.memory.wrote(object.as_ref());
+            self.connection.budget.forget(&self.uid());
         }
         Ok(Action::await_change())
     }
@@ -551,15 +661,17 @@ impl Turn<'_> {
     async fn delete(&mut self, invite: &str) -> Result<(), astro::Error> {
         let answer = self.connection.astro.delete_invite(invite).await;
         self.memory.called();
+        if answer.is_ok() {
+            self.connection.directory.took_back(self.address.clone());
+        }
         answer
     }
 
     /// Takes the permits for the calls to come, or tells when to come back.
-    fn permit(&self, delete: bool, post: bool) -> Option<Instant> {
-        let take = |wanted: bool, verb| {
-            wanted
-                .then(|| self.connection.budget.take(verb, &self.uid()).err())
-                .flatten()
+    fn permit(&self, delete: Option<Class>, post: Option<Class>) -> Option<Instant> {
+        let take = |class: Option<Class>, verb| {
+            let class = class?;
+            self.connection.budget.take(verb, class, &self.uid()).err()
         };
         take(delete, Verb::Delete)
             .into_iter()
@@ -581,6 +693,7 @@ impl Turn<'_> {
         report::status(
             record,
             state,
+            self.blind(),
             self.object.metadata.generation.unwrap_or_default(),
             self.now(),
         )
@@ -602,14 +715,30 @@ impl Turn<'_> {
             return Ok(());
         }
         // A conflict or a deletion is planned again by its own event.
-        if let Written::Done(object) = self.context.writer.status(object, status).await? {
-            self.memory.wrote(object.as_ref());
+        if let Written::Done(written) = self.context.writer.status(object, status).await? {
+            self.memory.wrote(written.as_ref());
+            self.context.events.changed(object, status);
         }
         Ok(())
     }
 
     fn uid(&self) -> String {
         self.object.uid().unwrap_or_default()
+    }
+}
+
+/// What the e-mail of `attempt` is for; `record` is the one before it.
+fn cause(record: &OrgInviteStatus, attempt: &Attempt) -> Cause {
+    let replaces = attempt.replaces.is_some();
+    let asked = attempt.request != record.last_resend_request;
+    if !replaces && record.invited_at.is_none() {
+        Cause::First
+    } else if asked || attempt.resends > record.resends {
+        Cause::Resend
+    } else if replaces {
+        Cause::Replacement
+    } else {
+        Cause::First
     }
 }
 

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::resources::{Address, OrgInvite};
 
@@ -18,6 +19,7 @@ type Key = ObjectRef<OrgInvite>;
 pub struct Invites {
     store: Store<OrgInvite>,
     by_address: Arc<RwLock<HashMap<Address, Vec<Key>>>>,
+    complete: Arc<watch::Sender<bool>>,
 }
 
 impl Invites {
@@ -27,6 +29,7 @@ impl Invites {
         Self {
             store,
             by_address: Arc::default(),
+            complete: Arc::new(watch::Sender::new(false)),
         }
     }
 
@@ -57,6 +60,7 @@ impl Invites {
                     for object in index.store.state() {
                         index.insert(&object);
                     }
+                    index.complete.send_replace(true);
                     return;
                 }
             };
@@ -74,6 +78,12 @@ impl Invites {
                 }
             }
         })
+    }
+
+    /// Waits until all objects are in the cache.
+    pub async fn ready(&self) {
+        let mut complete = self.complete.subscribe();
+        complete.wait_for(|complete| *complete).await.ok();
     }
 
     /// The object of that name, if it exists.

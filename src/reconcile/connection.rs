@@ -7,11 +7,12 @@ use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 
 use crate::astro::Astro;
-use crate::astro::budget::Budget;
+use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
 use crate::metrics::OrganizationMetrics;
 use crate::plan::Saying;
-use crate::resources::organization::AllowRule;
+use crate::resources::org_invite::Inviter;
+use crate::resources::organization::{AllowRule, Permission, TokenStatus};
 
 /// Whether an Organization can be worked with.
 #[derive(Clone)]
@@ -38,21 +39,22 @@ pub struct Connection {
     pub directory: Arc<Directory>,
     /// What is counted of the Organization.
     pub metrics: OrganizationMetrics,
-    /// Whom the token stands for, learned from the invites that it made.
-    pub token_subject: RwLock<Option<String>>,
     /// A fingerprint of the token and where it is used: another one makes another connection.
     pub made_from: u64,
     policy: RwLock<Arc<Policy>>,
+    token: RwLock<TokenStatus>,
     reading: JoinHandle<()>,
 }
 
 /// Who may invite whom as what, at one generation of the Organization's spec.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Policy {
     /// The rules.
     pub allow: Vec<AllowRule>,
     /// Whether nothing in Astro may be changed.
     pub suspend: bool,
+    /// Whether the Organization is being deleted: nothing new is sent.
+    pub closing: bool,
     /// The generation that they are of.
     pub generation: i64,
 }
@@ -76,10 +78,39 @@ impl Connection {
             budget,
             metrics: directory.metrics().clone(),
             directory,
-            token_subject: RwLock::default(),
+            token: RwLock::default(),
             made_from,
             policy: RwLock::new(Arc::new(policy)),
             reading,
+        }
+    }
+
+    /// What is known of the token.
+    #[must_use]
+    pub fn token(&self) -> TokenStatus {
+        self.token.read().clone()
+    }
+
+    /// Takes over what was known of the token before a restart.
+    pub fn remember(&self, token: TokenStatus) {
+        *self.token.write() = token;
+    }
+
+    /// Whether the token may create or delete invitations.
+    pub fn learn(&self, verb: Verb, allowed: bool) {
+        let allowed = Some(Permission::from(allowed));
+        let mut token = self.token.write();
+        match verb {
+            Verb::Post => token.invite = allowed,
+            Verb::Delete => token.revoke = allowed,
+            Verb::Get => token.list_users = allowed,
+        }
+    }
+
+    /// Whom the token stands for, as an invitation that it made tells.
+    pub fn learn_subject(&self, subject: Option<Inviter>) {
+        if subject.is_some() {
+            self.token.write().subject = subject;
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::cache::Invites;
 use super::connection::Link;
+use super::events::Events;
 use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
@@ -46,6 +47,8 @@ pub struct Context {
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Whether this process leads.
     pub leadership: Leadership,
+    /// Where events go.
+    pub events: Events,
     /// The waits.
     pub timing: Timing,
     /// The Astro API: the operator's, never a resource's.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
-use crate::plan::Saying;
+use crate::plan::{Lookup, Named, Saying};
 
 /// What this term did on one address. Lost with the term: what must survive is in the object.
 #[derive(Debug, Default)]
@@ -30,6 +30,10 @@ pub struct Memory {
     pub gone: Option<(String, Instant)>,
     /// get-invite answered with the recorded invite, under the pass begun then.
     pub exists: Option<(String, Instant)>,
+    /// The last answer of get-invite where nobody can look at the list: for which invite, and when.
+    pub watched: Option<(String, Instant, Lookup)>,
+    /// What get-invite said of the invite that a person named.
+    pub named: Option<(String, Named)>,
     /// Failures of calls to Astro in a row, and when to try again.
     pub failures: u32,
     /// Not before this moment.

@@ -4,6 +4,7 @@ mod act;
 pub mod cache;
 pub mod connection;
 pub mod context;
+pub mod events;
 pub mod memory;
 pub mod org_invite;
 pub mod organization;

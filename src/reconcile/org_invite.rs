@@ -16,16 +16,16 @@ use super::context::Context;
 use super::memory::{Memory, Occasion};
 use super::report;
 use super::write::has_finalizer;
-use crate::astro::budget::Verb;
+use crate::astro::budget::{Class, Verb};
 use crate::astro::directory::{Person, View};
-use crate::astro::{Invite, Role};
+use crate::astro::{self, Invite, Role};
 use crate::claims;
 use crate::error::Error;
 use crate::leadership::Term;
-use crate::plan::{self, Facts, Found, Lookup, Observation, Own, Saying, Sight, State};
+use crate::plan::{self, Facts, Found, Lookup, Named, Observation, Own, Saying, Sight, State};
 use crate::policy;
 use crate::resources::org_invite::{
-    ATTEMPT_ANNOTATION, DeletionPolicy, Inviter, RESEND_ANNOTATION,
+    ATTEMPT_ANNOTATION, DeletionPolicy, INVITE_ID_ANNOTATION, Inviter, RESEND_ANNOTATION,
 };
 use crate::resources::{Address, OrgInvite, OrgInviteStatus, Reason};
 
@@ -166,6 +166,7 @@ async fn say(context: &Context, object: &OrgInvite, state: State) -> Result<Acti
     let status = report::status(
         &recorded,
         &state,
+        false,
         object.metadata.generation.unwrap_or_default(),
         Timestamp::now(),
     );
@@ -234,6 +235,7 @@ impl Turn<'_> {
         let plan = plan::plan(&Facts {
             deleting: self.object.metadata.deletion_timestamp.is_some(),
             retain: self.object.spec.deletion_policy == DeletionPolicy::Retain,
+            closing: self.connection.policy().closing,
             role: self.object.spec.role,
             resend_when: self.object.spec.resend_when,
             max_resends: self.object.spec.max_resends,
@@ -275,9 +277,9 @@ impl Turn<'_> {
     }
 
     fn is_own(&self, found: &Found) -> bool {
-        let own = self.connection.token_subject.read();
+        let own = self.connection.token().subject;
         match (own.as_ref(), &found.inviter) {
-            (Some(own), Some(inviter)) => *own == inviter.id,
+            (Some(own), Some(inviter)) => own.id == inviter.id,
             // Not learned yet: the attempt's own record vouches for what it sent.
             (None, _) => claims::is_open(self.object),
             (Some(_), None) => false,
@@ -285,10 +287,7 @@ impl Turn<'_> {
     }
 
     pub(super) fn now(&self) -> Timestamp {
-        self.connection
-            .astro
-            .server_time()
-            .unwrap_or_else(Timestamp::now)
+        self.connection.directory.now()
     }
 
     fn own(&self, record: &OrgInviteStatus) -> Own {
@@ -314,12 +313,7 @@ impl Turn<'_> {
                 .as_ref()
                 .filter(|(occasion, _)| *occasion == self.occasion())
                 .map(|(_, saying)| saying.clone()),
-            settles_at: Some(
-                self.now()
-                    + self
-                        .settled_from()
-                        .saturating_duration_since(Instant::now()),
-            ),
+            settles_at: Some(self.at(self.settled_from())),
             not_before: from_status.max(from_memory),
         }
     }
@@ -354,11 +348,19 @@ impl Turn<'_> {
             settled: false,
             term_settled: false,
             lookup: Lookup::NotAsked,
+            named: None,
+            next_look: None,
+            braked: self.connection.directory.loss().is_some(),
         };
         let (begun, person) = match self.connection.directory.view(self.address) {
             View::Nothing => return (observed, None),
             View::Unreadable(why) => {
                 observed.sight = Sight::Unreadable(why);
+                return (observed, None);
+            }
+            View::Blind => {
+                observed.sight = Sight::Blind;
+                self.observe_blindly(&mut observed, record, open).await;
                 return (observed, None);
             }
             View::Seen { begun, person } => (begun, person),
@@ -380,6 +382,7 @@ impl Turn<'_> {
         };
         if observed.sight == Sight::Absent
             && !open
+            && !observed.braked
             && self.object.metadata.deletion_timestamp.is_none()
             && record.user_id.is_none()
             && let Some(invite) = &record.invite_id
@@ -425,19 +428,106 @@ impl Turn<'_> {
         {
             return Lookup::Exists;
         }
-        self.connection.budget.wait(Verb::Get, invite).await;
-        match self.connection.astro.get_invite(invite).await {
-            Ok(_) => {
-                self.memory.exists = Some((invite.to_owned(), begun));
-                Lookup::Exists
-            }
-            // 400 is one of the answers for an ended invite; both count only from the API itself.
-            Err(error) if error.says_absent() || error.says_bad_request() => {
-                self.memory.gone = Some((invite.to_owned(), begun));
-                Lookup::GoneOnce
-            }
-            Err(error) => Lookup::Unknown(error.to_string()),
+        let lookup = self.get(invite).await;
+        match lookup {
+            Lookup::Exists => self.memory.exists = Some((invite.to_owned(), begun)),
+            Lookup::GoneOnce => self.memory.gone = Some((invite.to_owned(), begun)),
+            _ => {}
         }
+        lookup
+    }
+
+    /// get-invite, when the budget allows it now.
+    async fn get(&self, invite: &str) -> Lookup {
+        match self.get_invite(invite).await {
+            Err(at) => Lookup::InLine(self.at(at)),
+            Ok(Ok(_)) => Lookup::Exists,
+            // 400 is one of the answers for an ended invite; both count only from the API itself.
+            Ok(Err(error)) if error.says_absent() || error.says_bad_request() => Lookup::GoneOnce,
+            Ok(Err(error)) => Lookup::Unknown(error.to_string()),
+        }
+    }
+
+    async fn get_invite(&self, invite: &str) -> Result<Result<Invite, astro::Error>, Instant> {
+        let uid = self.object.uid().unwrap_or_default();
+        self.connection.budget.take(Verb::Get, Class::Later, &uid)?;
+        Ok(self.connection.astro.get_invite(invite).await)
+    }
+
+    /// What can be known where the token may not list users.
+    async fn observe_blindly(
+        &mut self,
+        observed: &mut Observation,
+        record: &OrgInviteStatus,
+        open: bool,
+    ) {
+        if open {
+            observed.named = self.ask_named().await;
+            return;
+        }
+        let Some(invite) = record.invite_id.as_deref() else {
+            return;
+        };
+        let deleting = self.object.metadata.deletion_timestamp.is_some();
+        let refused = self.memory.revoked.as_ref().is_some_and(|one| !one.absent);
+        if record.user_id.is_some() || (deleting && !refused) {
+            return;
+        }
+        let interval = self.connection.directory.interval();
+        let fresh = self.memory.watched.as_ref().filter(|(id, at, lookup)| {
+            // Gone is gone; a refusal to take it back is younger than what was seen before.
+            id == invite && !deleting && (*lookup == Lookup::GoneOnce || at.elapsed() < interval)
+        });
+        if let Some((_, at, lookup)) = fresh {
+            observed.lookup = lookup.clone();
+            observed.next_look = Some(self.at(*at + interval));
+            return;
+        }
+        observed.lookup = self.get(invite).await;
+        if !matches!(observed.lookup, Lookup::InLine(_)) {
+            let now = Instant::now();
+            self.memory.watched = Some((invite.to_owned(), now, observed.lookup.clone()));
+            observed.next_look = Some(self.at(now + interval));
+        }
+    }
+
+    /// get-invite of the invite that a person named as the one that an open attempt sent.
+    async fn ask_named(&mut self) -> Option<Named> {
+        let id = self.object.annotations().get(INVITE_ID_ANNOTATION)?.trim();
+        if let Some((asked, answer)) = &self.memory.named
+            && asked == id
+        {
+            return Some(answer.clone());
+        }
+        let answer = match self.get_invite(id).await {
+            Err(at) => return Some(Named::InLine(self.at(at))),
+            Ok(Err(error @ astro::Error::Unknown { .. })) => {
+                tracing::warn!(%error, "the invitation that was named cannot be looked at");
+                return Some(Named::InLine(self.now() + astro::directory::backoff(5)));
+            }
+            Ok(Err(error)) => Named::Refused(error.to_string()),
+            Ok(Ok(invite)) => {
+                let whom = invite
+                    .invitee
+                    .as_ref()
+                    .and_then(|who| who.username.as_deref());
+                let same = whom.and_then(|whom| Address::parse(whom).ok());
+                if invite.organization_id != self.connection.organization_id {
+                    Named::Refused("it is for another organization".to_owned())
+                } else if same.as_ref() != Some(self.address) {
+                    Named::Refused("it is for another address".to_owned())
+                } else {
+                    Named::Found(found(&invite, None))
+                }
+            }
+        };
+        self.memory.named = Some((id.to_owned(), answer.clone()));
+        Some(answer)
+    }
+
+    /// A moment of the process's clock by Astro's.
+    fn at(&self, at: Instant) -> Timestamp {
+        self.now() + at.saturating_duration_since(Instant::now())
     }
 
     /// When the next pass would have to begin for the plan to know more.

@@ -1,11 +1,13 @@
 //! Reconciling an `Organization`: its token, its connection, its status.
 
+mod report;
+
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryFutureExt as _;
-use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -16,17 +18,22 @@ use tracing::Instrument as _;
 
 use super::connection::{Connection, Link, Policy};
 use super::context::Context;
+use super::write::has_finalizer;
 use crate::astro::Astro;
 use crate::astro::budget::Budget;
-use crate::astro::directory::{Directory, Health, News};
+use crate::astro::directory::{Directory, News};
 use crate::astro::http::Client;
+use crate::claims;
 use crate::error::Error;
 use crate::plan::Saying;
-use crate::resources::conditions::{self, Claim};
-use crate::resources::{Organization, OrganizationStatus, Reason};
+use crate::resources::organization::TokenStatus;
+use crate::resources::organization::{ACKNOWLEDGE_ANNOTATION, FINALIZER};
+use crate::resources::{Address, OrgInvite, Organization, Reason};
 
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
+/// How often the OrgInvites are counted.
+const RECOUNT: Duration = Duration::from_secs(10);
 
 /// Reconciles one Organization. Failures are logged here.
 pub async fn reconcile(object: Arc<Organization>, context: Arc<Context>) -> Result<Action, Error> {
@@ -68,86 +75,108 @@ async fn attend(
     name: &str,
     context: &Arc<Context>,
 ) -> Result<Action, Error> {
+    let deleting = object.metadata.deletion_timestamp.is_some();
+    let held = object.finalizers().iter().any(|one| one == FINALIZER);
+    let needed_by = if deleting {
+        needed_by(name, context)
+    } else {
+        0
+    };
+    if deleting && needed_by == 0 {
+        if held {
+            hold(object, false, context).await?;
+            tracing::info!("released: no OrgInvite needs it");
+        }
+        return Ok(Action::await_change());
+    }
+    if !deleting && !held {
+        hold(object, true, context).await?;
+        return Ok(Action::await_change());
+    }
     if let Some(older) = older_twin(object, context) {
         let message = format!(
             "Organization {older} is older and for the same organizationId. Delete one of the two: addresses, budget and brakes are an organization's"
         );
-        set_link(
-            context,
-            name,
-            Link::Down(Saying {
-                reason: Reason::OrganizationNotReady,
-                message: format!("Organization {name} is not ready: {message}"),
-            }),
-        );
-        report(object, context, &stalled(Reason::Duplicate, message)).await?;
+        set_link(context, name, not_ready(name, &message));
+        report::stalled(object, context, Reason::Duplicate, message).await?;
         return Ok(Action::requeue(RECHECK));
     }
     let token = match token(object, context).await? {
         Ok(token) => token,
         Err(message) => {
-            set_link(
-                context,
-                name,
-                Link::Down(Saying {
-                    reason: Reason::OrganizationNotReady,
-                    message: format!("Organization {name} is not ready: {message}"),
-                }),
-            );
-            report(object, context, &stalled(Reason::TokenMissing, message)).await?;
-            return Ok(Action::await_change());
+            set_link(context, name, not_ready(name, &message));
+            report::stalled(object, context, Reason::TokenMissing, message).await?;
+            return Ok(Action::requeue(RECHECK));
         }
     };
     let connection = connect(object, name, token, context);
-    let claims = match connection.directory.health() {
-        Health::Starting => return Ok(Action::await_change()),
-        Health::Complete => vec![claim(
-            "Ready",
-            "True",
-            Reason::Connected,
-            "The token is accepted and the organization's people are read regularly",
-        )],
-        Health::Failing(error) => {
-            let (reason, advice, needs_person) = match error.status() {
-                Some(401) => (
-                    Reason::TokenRejected,
-                    "Put a valid token into the Secret; it is picked up by itself",
-                    true,
-                ),
-                Some(403) => (
-                    Reason::ListForbidden,
-                    "Give the token a role that may list the organization's users, or put another one into the Secret",
-                    true,
-                ),
-                Some(404 | 410) => (
-                    Reason::OrganizationUnknown,
-                    "Check organizationId and the operator's --astro-url",
-                    true,
-                ),
-                _ => (
-                    Reason::AstroUnavailable,
-                    "It is tried again with growing delays; nothing is sent or deleted meanwhile",
-                    false,
-                ),
-            };
-            let message = format!("The organization cannot be read: {error}. {advice}");
-            vec![
-                claim("Ready", "False", reason, &message),
-                claim(
-                    if needs_person {
-                        "Stalled"
-                    } else {
-                        "Reconciling"
-                    },
-                    "True",
-                    reason,
-                    &message,
-                ),
-            ]
-        }
-    };
-    report(object, context, &claims).await?;
-    Ok(Action::await_change())
+    let acknowledged = acknowledge(object, name, &connection, context);
+    report::report(object, &connection, needed_by, acknowledged, context).await?;
+    Ok(Action::requeue(RECOUNT))
+}
+
+fn not_ready(name: &str, message: &str) -> Link {
+    Link::Down(Saying {
+        reason: Reason::OrganizationNotReady,
+        message: format!("Organization {name} is not ready: {message}"),
+    })
+}
+
+/// How many OrgInvites cannot go without the Organization.
+fn needed_by(name: &str, context: &Context) -> usize {
+    context
+        .invites
+        .all()
+        .iter()
+        .filter(|object| object.spec.organization_ref.name == name && has_finalizer(object))
+        .count()
+}
+
+/// Sets or removes the finalizer. A conflict is planned again by its own event.
+async fn hold(object: &Organization, hold: bool, context: &Context) -> Result<(), Error> {
+    let others = object
+        .finalizers()
+        .iter()
+        .map(String::as_str)
+        .filter(|one| *one != FINALIZER);
+    let finalizers: Vec<&str> = others.chain(hold.then_some(FINALIZER)).collect();
+    let patch = json!({"metadata": {
+        "resourceVersion": object.resource_version(), "finalizers": finalizers,
+    }});
+    let api: Api<Organization> = Api::all(context.client.clone());
+    match api
+        .patch(
+            &object.name_any(),
+            &PatchParams::default(),
+            &Patch::Merge(patch),
+        )
+        .await
+    {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A person's word that the missing people did go: once for each value of the annotation. The value
+/// that counts as seen from now on; none before the organization was read.
+fn acknowledge(
+    object: &Organization,
+    name: &str,
+    connection: &Connection,
+    context: &Context,
+) -> Option<String> {
+    let recorded = object.status.as_ref()?.last_acknowledged_loss.clone();
+    let asked = object.annotations().get(ACKNOWLEDGE_ANNOTATION).cloned();
+    if asked.is_none() || asked == recorded || connection.directory.synced().is_none() {
+        return recorded;
+    }
+    if let Some(loss) = connection.directory.loss() {
+        tracing::info!(missing = loss.missing(), "the loss is acknowledged");
+        connection.directory.acknowledge_loss();
+        context.trigger_all_of(name);
+    }
+    asked
 }
 
 /// An older Organization for the same organization: it goes first.
@@ -174,11 +203,14 @@ fn older_twin(object: &Organization, context: &Context) -> Option<String> {
         .min()
 }
 
+/// A token, and the version of the Secret that it is of.
+struct Token {
+    value: SecretString,
+    version: Option<String>,
+}
+
 /// The token, or why there is none.
-async fn token(
-    object: &Organization,
-    context: &Context,
-) -> Result<Result<SecretString, String>, Error> {
+async fn token(object: &Organization, context: &Context) -> Result<Result<Token, String>, Error> {
     let wanted = &object.spec.token_secret_ref;
     let place = format!("Secret {}/{}", context.own_namespace, wanted.name);
     let Some(secret) = context.secrets().get_opt(&wanted.name).await? else {
@@ -187,13 +219,17 @@ async fn token(
             wanted.key
         )));
     };
+    let version = secret.resource_version();
     let value = secret.data.unwrap_or_default().remove(&wanted.key);
     let text = value
         .and_then(|value| String::from_utf8(value.0).ok())
         .map(|text| text.trim().to_owned());
     Ok(match text {
         Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic()) => {
-            Ok(SecretString::from(text))
+            Ok(Token {
+                value: SecretString::from(text),
+                version,
+            })
         }
         Some(_) => Err(format!(
             "Key {} of {place} is no API token: it is empty or has spaces or characters outside ASCII",
@@ -210,12 +246,12 @@ async fn token(
 fn connect(
     object: &Organization,
     name: &str,
-    token: SecretString,
+    token: Token,
     context: &Arc<Context>,
 ) -> Arc<Connection> {
     let mut hasher = DefaultHasher::new();
     (
-        token.expose_secret(),
+        token.value.expose_secret(),
         &object.spec.organization_id,
         &object.uid(),
     )
@@ -224,12 +260,13 @@ fn connect(
     let policy = Policy {
         allow: object.spec.allow.clone(),
         suspend: object.spec.suspend,
+        closing: object.metadata.deletion_timestamp.is_some(),
         generation: object.metadata.generation.unwrap_or_default(),
     };
     if let Link::Up(connection) = context.link(name)
         && connection.made_from == made_from
     {
-        if connection.policy().generation != policy.generation {
+        if *connection.policy() != policy {
             let suspended = policy.suspend;
             tracing::info!(
                 organization = name,
@@ -247,7 +284,7 @@ fn connect(
     let astro: Arc<dyn Astro> = Arc::new(Client::new(
         &context.astro,
         &object.spec.organization_id,
-        token,
+        token.value,
     ));
     let metrics = context.metrics.organization(name);
     let budget = Arc::new(Budget::new(context.rates).counted_in(metrics.waits()));
@@ -272,6 +309,16 @@ fn connect(
         policy,
         reading,
     ));
+    // What was learned of this very token before a restart still holds.
+    let known = object
+        .status
+        .as_ref()
+        .and_then(|status| status.token.clone());
+    let known = known.filter(|known| known.secret_version == token.version);
+    connection.remember(known.unwrap_or_else(|| TokenStatus {
+        secret_version: token.version,
+        ..TokenStatus::default()
+    }));
     tracing::info!(organization = name, "connecting");
     set_link(context, name, Link::Up(Arc::clone(&connection)));
     connection
@@ -280,8 +327,10 @@ fn connect(
 /// Reads the organization's people for ever and passes the news on.
 async fn read(name: String, directory: Arc<Directory>, context: Arc<Context>) {
     let own = ObjectRef::new(&name);
+    context.invites.ready().await;
+    let known = || recorded_people(&name, &directory, &context);
     directory
-        .run(|news| match news {
+        .run(known, |news| match news {
             News::Health => {
                 context.trigger_organizations.send(own.clone()).ok();
             }
@@ -300,6 +349,27 @@ async fn read(name: String, directory: Arc<Directory>, context: Arc<Context>) {
         .await;
 }
 
+/// Who is recorded as a member, or as invited by an invitation that did not expire yet.
+fn recorded_people(name: &str, directory: &Directory, context: &Context) -> HashSet<Address> {
+    let now = directory.now();
+    let there = |object: &OrgInvite| {
+        let Some(status) = &object.status else {
+            return false;
+        };
+        let lasts = status.expires_at.as_ref().is_none_or(|time| time.0 > now);
+        object.spec.organization_ref.name == name
+            && object.metadata.deletion_timestamp.is_none()
+            && !claims::is_open(object)
+            && status.gone_since.is_none()
+            && (status.user_id.is_some() || (status.invite_id.is_some() && lasts))
+    };
+    let all = context.invites.all();
+    all.iter()
+        .filter(|object| there(object))
+        .filter_map(|object| Address::parse(&object.spec.email).ok())
+        .collect()
+}
+
 fn set_link(context: &Context, name: &str, link: Link) {
     let said = |link: &Link| match link {
         Link::Down(saying) => Some(saying.clone()),
@@ -309,54 +379,5 @@ fn set_link(context: &Context, name: &str, link: Link) {
     let before = context.links.write().insert(name.to_owned(), link);
     if before.is_none_or(|before| said(&before) != now) {
         context.trigger_all_of(name);
-    }
-}
-
-fn claim(kind: &'static str, status: &'static str, reason: Reason, message: &str) -> Claim {
-    Claim {
-        kind,
-        status,
-        reason,
-        message: message.to_owned(),
-    }
-}
-
-fn stalled(reason: Reason, message: String) -> Vec<Claim> {
-    vec![
-        claim("Ready", "False", reason, &message),
-        Claim {
-            kind: "Stalled",
-            status: "True",
-            reason,
-            message,
-        },
-    ]
-}
-
-async fn report(object: &Organization, context: &Context, claims: &[Claim]) -> Result<(), Error> {
-    let generation = object.metadata.generation.unwrap_or_default();
-    let recorded = object.status.clone().unwrap_or_default();
-    let status = OrganizationStatus {
-        observed_generation: generation,
-        conditions: conditions::merge(&recorded.conditions, claims, generation, Timestamp::now()),
-    };
-    if status == recorded {
-        return Ok(());
-    }
-    let patch =
-        json!({"metadata": {"resourceVersion": object.resource_version()}, "status": status});
-    let api: Api<Organization> = Api::all(context.client.clone());
-    match api
-        .patch_status(
-            &object.name_any(),
-            &PatchParams::default(),
-            &Patch::Merge(patch),
-        )
-        .await
-    {
-        Ok(_) => Ok(()),
-        // Its own event plans it again.
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }

@@ -14,11 +14,13 @@ pub fn time(time: Timestamp) -> Time {
     Time(Timestamp::from_second(time.as_second()).unwrap_or(time))
 }
 
-/// The status that says `state`, starting from what is recorded.
+/// The status that says `state`, starting from what is recorded. `blind`: the token may not list
+/// users, so that nobody can tell whether a person accepted.
 #[must_use]
 pub fn status(
     recorded: &OrgInviteStatus,
     state: &State,
+    blind: bool,
     generation: i64,
     now: Timestamp,
 ) -> OrgInviteStatus {
@@ -38,11 +40,19 @@ pub fn status(
         reason: saying.reason,
         message: saying.message.clone(),
     };
-    let pending = accepted(
-        "False",
-        Reason::Pending,
-        "The person has not accepted the invitation yet",
-    );
+    let pending = if blind {
+        accepted(
+            "Unknown",
+            Reason::NotVisible,
+            "The token may not list users, so that nobody can tell whether the person accepted",
+        )
+    } else {
+        accepted(
+            "False",
+            Reason::Pending,
+            "The person has not accepted the invitation yet",
+        )
+    };
     let claims = match state {
         State::Unchanged => return status,
         State::Invited => {
@@ -79,7 +89,7 @@ pub fn status(
             claims.extend(status.invite_id.is_some().then_some(pending));
             claims
         }
-        State::Stalled(saying) => {
+        State::Stalled(saying) | State::Gone(saying) => {
             let mut claims = vec![
                 claim("Ready", "False", saying),
                 claim("Stalled", "True", saying),
@@ -90,6 +100,10 @@ pub fn status(
         State::Obscured(saying) => {
             return obscured(status, saying, generation, now);
         }
+    };
+    status.gone_since = match state {
+        State::Gone(_) => status.gone_since.or_else(|| Some(time(now))),
+        _ => None,
     };
     let settled = !matches!(state, State::Progressing(_));
     if settled {

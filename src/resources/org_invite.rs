@@ -20,6 +20,10 @@ pub const ATTEMPT_ANNOTATION: &str = "iam.astronomer.io/attempt";
 /// Annotation with which a person asks for one more e-mail: once for each value.
 pub const RESEND_ANNOTATION: &str = "iam.astronomer.io/resend-requested-at";
 
+/// Annotation with which a person says which invitation an e-mail of unknown outcome made, where the
+/// token may not list users: its ID.
+pub const INVITE_ID_ANNOTATION: &str = "iam.astronomer.io/invite-id";
+
 /// One address, in the syntax that mail systems accept: no display name, no list, no quoted local
 /// part; domains may be internationalized. The operator's canonical form is in [`super::address`].
 const EMAIL_SYNTAX: &str = r#"self.matches(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}][\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}]$") && !self.contains('..') && !self.startsWith('.') && !self.contains('.@')"#;
@@ -213,6 +217,10 @@ pub struct OrgInviteStatus {
     /// ID of the person as a member of the organization, once the person is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
+
+    /// Since when the invitation or the member is known to be gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone_since: Option<Time>,
 
     /// Who sent the invitation.
     #[serde(default, skip_serializing_if = "Option::is_none")]

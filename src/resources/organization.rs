@@ -6,11 +6,12 @@
 
 use std::time::Duration;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::org_invite::Inviter;
 use crate::astro::Role;
 
 /// How often an Organization is read when its spec does not say.
@@ -42,6 +43,24 @@ pub const DEFAULT_SYNC_INTERVAL: &str = "5m";
         type_ = "string",
         description = "The reason of the Ready condition.",
         json_path = ".status.conditions[?(@.type=='Ready')].reason"
+    ),
+    printcolumn(
+        name = "Invited",
+        type_ = "integer",
+        description = "OrgInvites whose invitation is out.",
+        json_path = ".status.invites.invited"
+    ),
+    printcolumn(
+        name = "Accepted",
+        type_ = "integer",
+        description = "OrgInvites whose person is a member.",
+        json_path = ".status.invites.accepted"
+    ),
+    printcolumn(
+        name = "Stalled",
+        type_ = "integer",
+        description = "OrgInvites that need a person.",
+        json_path = ".status.invites.stalled"
     ),
     printcolumn(
         name = "Age",
@@ -140,6 +159,70 @@ pub struct AllowRule {
     pub email_domains: Option<Vec<String>>,
 }
 
+/// Finalizer that keeps an `Organization` while OrgInvites hold an invitation of it.
+pub const FINALIZER: &str = "iam.astronomer.io/organization";
+
+/// Annotation with which a person says that the people who are missing did go: once for each value.
+pub const ACKNOWLEDGE_ANNOTATION: &str = "iam.astronomer.io/acknowledge-loss";
+
+/// How many OrgInvites there are for an Organization, by how they stand.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct InviteCounts {
+    /// All of them.
+    pub total: u32,
+    /// The invitation is out.
+    pub invited: u32,
+    /// The person is a member.
+    pub accepted: u32,
+    /// Work is under way or waits for something that comes by itself.
+    pub waiting: u32,
+    /// A person has to do something.
+    pub stalled: u32,
+    /// Being deleted.
+    pub deleting: u32,
+}
+
+/// What is known of a token.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenStatus {
+    /// The version of the Secret that this is about; another one makes it void.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_version: Option<String>,
+    /// Whom the token stands for, as the invitations that it made tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Inviter>,
+    /// Whether it may list users. Without that, acceptance is not seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list_users: Option<Permission>,
+    /// Whether it may invite people; absent before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invite: Option<Permission>,
+    /// Whether it may take invitations back; absent before the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoke: Option<Permission>,
+}
+
+/// Whether a token may do something, as Astro's last answer says.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// It may.
+    Allowed,
+    /// It may not.
+    Forbidden,
+}
+
+impl From<bool> for Permission {
+    fn from(allowed: bool) -> Self {
+        if allowed {
+            Self::Allowed
+        } else {
+            Self::Forbidden
+        }
+    }
+}
+
 /// How the connection to an organization stands.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
@@ -148,7 +231,23 @@ pub struct OrganizationStatus {
     #[serde(default = "not_observed")]
     pub observed_generation: i64,
 
-    /// Ready; Reconciling and Stalled only while true.
+    /// How many OrgInvites there are, by how they stand.
+    #[serde(default)]
+    pub invites: InviteCounts,
+
+    /// When the organization's people were last read as a whole; noted at most once a minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_sync_time: Option<Time>,
+
+    /// What the token can and cannot do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<TokenStatus>,
+
+    /// The last value of the annotation iam.astronomer.io/acknowledge-loss that was seen to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_acknowledged_loss: Option<String>,
+
+    /// Ready; Reconciling, Stalled and Suspicious (people are missing) only while true.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,

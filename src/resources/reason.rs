@@ -140,12 +140,12 @@ reasons! {
         Duplicate,
         /// Being deleted: it goes when the OrgInvites that hold an invitation of it are gone.
         InUse,
-        /// One reading lost so many people at once that it is not believed: no e-mail and no
-        /// removal until a later one shows them again, or somebody acknowledges the loss with the
-        /// annotation iam.astronomer.io/acknowledge-loss.
-        PeopleMissing,
     }
     Both {
+        /// One reading lost so many people at once that it is not believed: no e-mail and no
+        /// removal until a later one shows them again, or somebody acknowledges the loss with the
+        /// annotation iam.astronomer.io/acknowledge-loss on the Organization.
+        PeopleMissing,
         /// Astro did not accept the token. Put a valid one into the Secret; it is picked up by itself.
         TokenRejected,
         /// Astro cannot be reached, or its answer says nothing. Nothing is changed meanwhile, and it

@@ -1,5 +1,11 @@
 //! One address gets one invitation, however many objects ask for it.
 
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
+use orginvite_operator::resources::{OrgInvite, Organization};
+use serde_json::json;
+use support::fake_astro::Operation;
+
 use crate::world::{World, condition, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,4 +40,153 @@ async fn a_renamed_manifest_keeps_the_invitation_without_an_email() {
     assert_eq!(invite_id(&new), id);
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
     assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+}
+
+/// A namespace beside the world's own that may invite as well.
+async fn second_namespace(world: &World) -> String {
+    let name = format!("{}-b", world.namespace);
+    world.create_namespace(&name, json!({})).await;
+    name
+}
+
+async fn moved(at_once: bool) {
+    let mut world = World::prepare(allow_everywhere()).await;
+    world.start_operator();
+    let there = second_namespace(&world).await;
+    let old = world.apply("jane", "jane@example.com").await;
+    let id = invite_id(&world.state("jane", "Invited").await);
+    let api: Api<OrgInvite> = Api::namespaced(world.client.clone(), &there);
+    let object = world.manifest_in(&there, "jane", "jane@example.com", "ORGANIZATION_MEMBER");
+    if at_once {
+        // As a GitOps tool does it that prunes first: the holder goes before the heir comes.
+        world.delete("jane").await;
+        api.create(&PostParams::default(), &object).await.unwrap();
+    } else {
+        api.create(&PostParams::default(), &object).await.unwrap();
+        let heir = world.state_in(&there, "jane", "Conflict").await;
+        let message = &condition(&heir, "Ready").unwrap().message;
+        assert!(
+            !message.contains(&world.namespace),
+            "names the holder's namespace: {message}"
+        );
+        world.delete("jane").await;
+    }
+    world.deleted("jane", &uid(&old)).await;
+    let heir = world.state_in(&there, "jane", "Invited").await;
+    let live = world.astro.live_invites("jane@example.com");
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].id, invite_id(&heir));
+    if !at_once {
+        assert_eq!(invite_id(&heir), id);
+        assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    }
+}
+
+fn allow_everywhere() -> serde_json::Value {
+    json!({"allow": [{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"]}]})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_moves_to_another_namespace_keeps_the_invitation() {
+    moved(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_is_pruned_before_it_is_created_elsewhere_leaves_one_invitation() {
+    moved(true).await;
+}
+
+/// The operator is killed at the moment that `reached` is seen of the hand-over, and started again.
+async fn handed_over_despite_a_kill(reached: fn(&OrgInvite, Option<&OrgInvite>) -> bool) {
+    let mut world = World::start().await;
+    let old = world.apply("old", "jane@example.com").await;
+    let id = invite_id(&world.state("old", "Invited").await);
+    world.apply("new", "jane@example.com").await;
+    world.state("new", "Conflict").await;
+    world.delete("old").await;
+    world
+        .in_time("that point of the hand-over", async {
+            loop {
+                let new = world.invites().get("new").await.unwrap();
+                let old = world.invites().get_opt("old").await.unwrap();
+                if reached(&new, old.as_ref()) {
+                    break;
+                }
+            }
+        })
+        .await;
+    world.kill_operator();
+    world.start_operator();
+    world.deleted("old", &uid(&old)).await;
+    let new = world.state("new", "Invited").await;
+    assert_eq!(invite_id(&new), id);
+    let live = world.astro.live_invites("jane@example.com");
+    assert_eq!((live.len(), &live[0].id), (1, &id));
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_survives_a_kill_when_the_holder_is_being_deleted() {
+    handed_over_despite_a_kill(|_, old| {
+        old.is_none_or(|old| old.metadata.deletion_timestamp.is_some())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_survives_a_kill_when_the_heir_holds() {
+    handed_over_despite_a_kill(|new, _| !new.finalizers().is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_survives_a_kill_when_the_heir_has_the_record() {
+    handed_over_despite_a_kill(|new, _| {
+        new.status
+            .as_ref()
+            .is_some_and(|status| status.invite_id.is_some())
+    })
+    .await;
+}
+
+/// An heir that may not have the holder's role is none: the invitation is taken back, and the heir
+/// sends its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_heir_may_not_have_is_not_handed_over() {
+    let mut world = World::prepare(json!({})).await;
+    let allow = json!({"spec": {"allow": [
+        {"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"]},
+        {"namespaces": [world.namespace], "roles": ["ORGANIZATION_BILLING_ADMIN"]},
+    ]}});
+    Api::<Organization>::all(world.client.clone())
+        .patch(
+            &world.organization,
+            &PatchParams::default(),
+            &Patch::Merge(allow),
+        )
+        .await
+        .unwrap();
+    world.start_operator();
+    let there = second_namespace(&world).await;
+    let holder = world.manifest("jane", "jane@example.com", "ORGANIZATION_BILLING_ADMIN");
+    let old = world
+        .invites()
+        .create(&PostParams::default(), &holder)
+        .await
+        .unwrap();
+    let id = invite_id(&world.state("jane", "Invited").await);
+    let api: Api<OrgInvite> = Api::namespaced(world.client.clone(), &there);
+    let object = world.manifest_in(&there, "jane", "jane@example.com", "ORGANIZATION_MEMBER");
+    api.create(&PostParams::default(), &object).await.unwrap();
+    world.state_in(&there, "jane", "Conflict").await;
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&old)).await;
+    let heir = world.state_in(&there, "jane", "Invited").await;
+    assert_ne!(invite_id(&heir), id);
+    let live = world.astro.live_invites("jane@example.com");
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_MEMBER")
+    );
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
 }

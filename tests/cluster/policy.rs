@@ -94,3 +94,40 @@ async fn a_pending_invitation_with_a_role_that_is_not_allowed_is_not_touched() {
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_allows_less_stops_emails_and_takes_nothing_back() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let jane = world.state("jane", "Invited").await;
+    let writes = world.writes(Some("jane"));
+    let allow = json!({"spec": {"allow": [{"namespaces": [world.namespace], "roles": ["ORGANIZATION_OBSERVE_MEMBER"]}]}});
+    Api::<Organization>::all(world.client.clone())
+        .patch(
+            &world.organization,
+            &PatchParams::default(),
+            &Patch::Merge(allow),
+        )
+        .await
+        .unwrap();
+    world.apply("joe", "joe@example.com").await;
+    world.state("joe", "NotPermitted").await;
+    world.seen("jane@example.com").await;
+    assert_eq!(world.writes(Some("jane")), writes, "it is as it was");
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+
+    // Neither a wish nor an edit sends anything from a role that is not allowed any longer.
+    world
+        .annotate("jane", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    world.state("jane", "NotPermitted").await;
+    world.edit_role("jane", "ORGANIZATION_OBSERVE_MEMBER").await;
+    world.state("jane", "NotPermitted").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+
+    // What it sent itself, it may take back.
+    world.delete("jane").await;
+    world.deleted("jane", &crate::world::uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+}

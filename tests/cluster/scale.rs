@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::future::join_all;
 use kube::api::PostParams;
 use serde_json::json;
-use support::fake_astro::Operation;
+use support::fake_astro::{InviteState, Limits, Operation};
 
-use crate::world::{World, invite_id};
+use crate::world::{World, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_are_two_hundred_emails_and_two_writes_each() {
@@ -102,4 +102,79 @@ async fn a_restart_writes_nothing_and_sends_nothing() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(world.writes(None), writes);
     assert_eq!(world.astro.emails().values().sum::<u32>(), 20);
+}
+
+/// Calls a second as published, and a server that insists on them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_of_creations_delays_neither_a_deletion_nor_a_reading() {
+    let mut world = World::prepare(json!({})).await;
+    world.start_operator_with(&[
+        "--posts-per-second",
+        "10",
+        "--deletes-per-second",
+        "5",
+        "--gets-per-second",
+        "25",
+    ]);
+    world.organization_is("Connected").await;
+    world.astro.set_limits(Some(Limits::default()));
+    for name in ["ann", "bob", "eve"] {
+        world.apply(name, &format!("{name}@example.com")).await;
+    }
+    let ann = world.state("ann", "Invited").await;
+    let bob = world.state("bob", "Invited").await;
+    let eve = world.state("eve", "Invited").await;
+    let api = world.invites();
+    for n in 0..40 {
+        join_all((0..50).map(|m| {
+            let n = n * 50 + m;
+            let object = world.manifest(
+                &format!("p{n}"),
+                &format!("p{n}@example.com"),
+                "ORGANIZATION_MEMBER",
+            );
+            let api = api.clone();
+            async move { api.create(&PostParams::default(), &object).await.unwrap() }
+        }))
+        .await;
+    }
+    // The backlog's own calls are the clock: ten of them are a second.
+    let posts = || world.astro.count(Operation::CreateInvite);
+    let backlog = posts();
+    assert!(backlog < 1900, "there is a backlog");
+    world.delete("ann").await;
+    world.deleted("ann", &uid(&ann)).await;
+    assert!(
+        posts() - backlog <= 20,
+        "a deletion took {} POSTs' time",
+        posts() - backlog
+    );
+    let backlog = posts();
+    world.astro.accept(&invite_id(&bob)).unwrap();
+    world.state("bob", "Accepted").await;
+    // A reading begins each second here, so that one more second is the interval's.
+    assert!(
+        posts() - backlog <= 30,
+        "an acceptance took {} POSTs' time to be seen",
+        posts() - backlog
+    );
+    // What is sent again goes behind first invitations.
+    world
+        .annotate("eve", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    let backlog = posts();
+    world
+        .until("more first invitations went out", || {
+            posts() >= backlog + 20
+        })
+        .await;
+    assert_eq!(world.astro.emails_to("eve@example.com"), 1);
+    assert_eq!(
+        world.astro.invite(&invite_id(&eve)).unwrap().state,
+        InviteState::Pending,
+        "and the old invitation is not taken back for it meanwhile"
+    );
+    assert_eq!(world.astro.limited(), 0, "not one 429");
+    let emails = world.astro.emails();
+    assert!(emails.values().all(|count| *count == 1), "{emails:?}");
 }

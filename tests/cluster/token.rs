@@ -90,6 +90,11 @@ async fn of_two_organizations_for_one_the_younger_stands_back_until_the_older_go
     api.delete(&older, &kube::api::DeleteParams::default())
         .await
         .unwrap();
+    // By force, since jane's invitation keeps it.
+    let force = kube::api::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    api.patch(&older, &kube::api::PatchParams::default(), &force)
+        .await
+        .unwrap();
     world.organization_is("Connected").await;
     // The address is still jane's, whose Organization is gone.
     world.state("joe", "Conflict").await;

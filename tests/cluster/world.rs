@@ -16,6 +16,8 @@ use support::control_plane::ControlPlane;
 use support::fake_astro::{FakeAstro, SECRET_PREFIX};
 use support::operator::Operator;
 
+use crate::kstatus::Judge;
+
 /// How long anything may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -31,6 +33,7 @@ pub struct World {
     pub user: String,
     log: PathBuf,
     plane: &'static ControlPlane,
+    judge: Judge,
     _dir: tempfile::TempDir,
 }
 
@@ -64,6 +67,7 @@ impl World {
             user: format!("operator-{name}"),
             log: dir.path().join("operator.log"),
             _dir: dir,
+            judge: Judge::watch(client.clone(), &name),
             plane,
             client,
         };
@@ -360,6 +364,7 @@ impl Drop for World {
             return;
         }
         self.astro.assert_contract_kept().unwrap();
+        assert_eq!(self.judge.verdict(), Vec::<String>::new());
         assert!(
             !self.log().contains(SECRET_PREFIX),
             "a token, ticket or link in the log"

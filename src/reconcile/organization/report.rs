@@ -1,0 +1,224 @@
+//! The status of an `Organization`.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt};
+use serde_json::json;
+
+use crate::astro::directory::Health;
+use crate::error::Error;
+use crate::reconcile::connection::Connection;
+use crate::reconcile::context::Context;
+use crate::reconcile::report::time;
+use crate::resources::conditions::{self, Claim};
+use crate::resources::organization::{InviteCounts, Permission};
+use crate::resources::{OrgInvite, Organization, OrganizationStatus, Reason};
+
+/// How old the noted time of the last reading may be when nothing else changed.
+const SYNC_NOTED: Duration = Duration::from_mins(1);
+
+/// Says how the connection stands. Nothing is said before the first reading ended.
+pub async fn report(
+    object: &Organization,
+    connection: &Connection,
+    needed_by: usize,
+    last_acknowledged_loss: Option<String>,
+    context: &Context,
+) -> Result<(), Error> {
+    let health = connection.directory.health();
+    let mut token = connection.token();
+    match &health {
+        Health::Complete => token.list_users = Some(Permission::Allowed),
+        Health::Forbidden(_) => token.list_users = Some(Permission::Forbidden),
+        Health::Starting if needed_by == 0 => return Ok(()),
+        Health::Starting | Health::Failing(_) => {}
+    }
+    connection.remember(token.clone());
+    let status = OrganizationStatus {
+        last_sync_time: connection.directory.synced().map(time),
+        token: Some(token),
+        last_acknowledged_loss,
+        ..object.status.clone().unwrap_or_default()
+    };
+    let claims = claims(&health, connection, needed_by);
+    write(object, status, &claims, context).await
+}
+
+/// Says that a person has to do something before anything can be done.
+pub async fn stalled(
+    object: &Organization,
+    context: &Context,
+    reason: Reason,
+    message: String,
+) -> Result<(), Error> {
+    let claims = [
+        claim("Ready", "False", reason, &message),
+        claim("Stalled", "True", reason, &message),
+    ];
+    let status = object.status.clone().unwrap_or_default();
+    write(object, status, &claims, context).await
+}
+
+fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Claim> {
+    let unready = |kind: &'static str, reason, message: &str| {
+        vec![
+            claim("Ready", "False", reason, message),
+            claim(kind, "True", reason, message),
+        ]
+    };
+    if needed_by > 0 {
+        let message = format!(
+            "It is being deleted, and goes when the {needed_by} OrgInvites that hold an invitation of it are gone. Delete them, with deletionPolicy Retain where the invitation shall stay"
+        );
+        return unready("Reconciling", Reason::InUse, &message);
+    }
+    let mut claims = match health {
+        Health::Failing(error) => {
+            let (reason, advice, kind) = match error.status() {
+                Some(401) => (
+                    Reason::TokenRejected,
+                    "Put a valid token into the Secret; it is picked up by itself",
+                    "Stalled",
+                ),
+                Some(404 | 410) => (
+                    Reason::OrganizationUnknown,
+                    "Check organizationId and the operator's --astro-url",
+                    "Stalled",
+                ),
+                _ => (
+                    Reason::AstroUnavailable,
+                    "It is tried again with growing delays; nothing is sent or deleted meanwhile",
+                    "Reconciling",
+                ),
+            };
+            let message = format!("The organization cannot be read: {error}. {advice}");
+            unready(kind, reason, &message)
+        }
+        Health::Forbidden(error) => {
+            let message = format!(
+                "The token may not list the organization's users ({error}), so that the operator works without looking: acceptance is not seen, and what nobody can tell waits for a person. Give the token a role that may list users"
+            );
+            vec![claim("Ready", "True", Reason::ListForbidden, &message)]
+        }
+        Health::Starting | Health::Complete => {
+            let message = "The token is accepted and the organization's people are read regularly";
+            vec![claim("Ready", "True", Reason::Connected, message)]
+        }
+    };
+    if let Some(loss) = connection.directory.loss() {
+        let message = format!(
+            "{} of {} people are missing at once. Until a later reading shows them again nobody is written to, and no member is removed. When they did go, set the annotation iam.astronomer.io/acknowledge-loss to a new value; else check the operator's --astro-url and the token's role",
+            loss.missing(),
+            loss.known
+        );
+        if matches!(health, Health::Complete) {
+            claims = unready("Stalled", Reason::PeopleMissing, &message);
+        }
+        claims.push(claim("Suspicious", "True", Reason::PeopleMissing, &message));
+    }
+    claims
+}
+
+fn claim(kind: &'static str, status: &'static str, reason: Reason, message: &str) -> Claim {
+    Claim {
+        kind,
+        status,
+        reason,
+        message: message.to_owned(),
+    }
+}
+
+/// How many OrgInvites there are for the Organization, by how they stand.
+fn count(name: &str, context: &Context) -> InviteCounts {
+    let is = |object: &OrgInvite, kind: &str| {
+        object.status.as_ref().is_some_and(|status| {
+            status
+                .conditions
+                .iter()
+                .any(|condition| condition.type_ == kind && condition.status == "True")
+        })
+    };
+    let mut counts = InviteCounts::default();
+    for object in context.invites.all() {
+        if object.spec.organization_ref.name != name {
+            continue;
+        }
+        counts.total += 1;
+        *if object.metadata.deletion_timestamp.is_some() {
+            &mut counts.deleting
+        } else if is(&object, "Stalled") {
+            &mut counts.stalled
+        } else if is(&object, "Accepted") {
+            &mut counts.accepted
+        } else if is(&object, "Ready") {
+            &mut counts.invited
+        } else {
+            &mut counts.waiting
+        } += 1;
+    }
+    counts
+}
+
+async fn write(
+    object: &Organization,
+    mut status: OrganizationStatus,
+    claims: &[Claim],
+    context: &Context,
+) -> Result<(), Error> {
+    let generation = object.metadata.generation.unwrap_or_default();
+    let recorded = object.status.clone().unwrap_or_default();
+    status.observed_generation = generation;
+    status.invites = count(&object.name_any(), context);
+    status.conditions = conditions::merge(
+        &recorded.conditions,
+        claims,
+        generation,
+        time(Timestamp::now()).0,
+    );
+    if let (Some(noted), Some(now)) = (&recorded.last_sync_time, &status.last_sync_time) {
+        let young = now.0.duration_since(noted.0).unsigned_abs() < SYNC_NOTED;
+        let unchanged = OrganizationStatus {
+            last_sync_time: recorded.last_sync_time.clone(),
+            ..status.clone()
+        };
+        if young && unchanged == recorded {
+            return Ok(());
+        }
+    }
+    if status == recorded {
+        return Ok(());
+    }
+    let patch: json_patch::Patch = serde_json::from_value(json!([
+        {"op": "add", "path": "/metadata/resourceVersion", "value": object.resource_version()},
+        {"op": "add", "path": "/status", "value": status},
+    ]))?;
+    let api: Api<Organization> = Api::all(context.client.clone());
+    match api
+        .patch_status(
+            &object.name_any(),
+            &PatchParams::default(),
+            &Patch::<()>::Json(patch),
+        )
+        .await
+    {
+        Ok(_) => {
+            let news = claims.iter().filter(|claim| {
+                let reason = claim.reason.as_str();
+                (claim.kind == "Ready" || claim.kind == "Suspicious")
+                    && !recorded
+                        .conditions
+                        .iter()
+                        .any(|one| one.type_ == claim.kind && one.reason == reason)
+            });
+            for claim in news {
+                context.events.claimed(object, claim);
+            }
+            Ok(())
+        }
+        // Its own event plans it again.
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Events tell what a person would want to know, once each.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::events::v1::Event;
+use kube::Api;
+use kube::api::{ListParams, PostParams};
+use support::fake_astro::{Answer, Fault, Operation, Times};
+
+use crate::world::{World, invite_id, uid};
+
+/// Reasons of the events about an object, with how often each was told.
+async fn told(world: &World, name: &str) -> BTreeMap<String, i32> {
+    let api: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let mut told = BTreeMap::new();
+    for event in api.list(&ListParams::default()).await.unwrap() {
+        let about = event.regarding.unwrap_or_default();
+        if about.name.as_deref() == Some(name) && about.kind.as_deref() == Some("OrgInvite") {
+            let count = event.series.map_or(1, |series| series.count);
+            *told.entry(event.reason.unwrap_or_default()).or_default() += count;
+        }
+    }
+    told
+}
+
+async fn until_told(world: &World, name: &str, wanted: &[(&str, i32)]) {
+    let wanted: BTreeMap<String, i32> = wanted
+        .iter()
+        .map(|(reason, count)| ((*reason).to_owned(), *count))
+        .collect();
+    let mut last = BTreeMap::new();
+    let reached = async {
+        while last != wanted {
+            last = told(world, name).await;
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let done = tokio::time::timeout(crate::world::DEADLINE, reached).await;
+    assert!(done.is_ok(), "{name}: {last:?}, not {wanted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_turn_of_an_invitation_is_told_once() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    until_told(&world, "jane", &[("Invited", 1)]).await;
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world.state("jane", "Invited").await;
+    until_told(&world, "jane", &[("Invited", 1), ("Replaced", 1)]).await;
+    world
+        .annotate("jane", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    let expected = [("Invited", 1), ("Replaced", 1), ("Resent", 1)];
+    until_told(&world, "jane", &expected).await;
+
+    world.apply("twin", "jane@example.com").await;
+    world.state("twin", "Conflict").await;
+    until_told(&world, "twin", &[("Conflict", 1)]).await;
+
+    let object = world.state("jane", "Invited").await;
+    world.astro.accept(&invite_id(&object)).unwrap();
+    world.state("jane", "Accepted").await;
+    let expected = [
+        ("Accepted", 1),
+        ("Invited", 1),
+        ("Replaced", 1),
+        ("Resent", 1),
+    ];
+    until_told(&world, "jane", &expected).await;
+    // Several passes later nothing was told again.
+    world.seen("jane@example.com").await;
+    until_told(&world, "jane", &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_told_once_and_not_for_each_retry() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
+    world
+        .invites()
+        .create(&PostParams::default(), &owner)
+        .await
+        .unwrap();
+    world.state("boss", "NotPermitted").await;
+    until_told(&world, "boss", &[("NotPermitted", 1)]).await;
+
+    world.astro.fault(
+        Operation::DeleteInvite,
+        Fault::before(Answer::Status(500)),
+        Times::Next(3),
+    );
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&object)).await;
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 4);
+    let expected = [("Invited", 1), ("RevokeFailed", 1), ("Revoked", 1)];
+    until_told(&world, "jane", &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_right_to_tell_events_everything_else_goes_on() {
+    // Events are refused in a namespace that is being deleted, and nothing else is.
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    let name = &world.namespace;
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(world.client.clone());
+    namespaces
+        .delete(name, &kube::api::DeleteParams::default())
+        .await
+        .unwrap();
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&object)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    let told = told(&world, "jane").await;
+    assert_eq!(told.get("Revoked"), None, "{told:?}");
+    assert!(world.log().contains("an event could not be written"));
+}

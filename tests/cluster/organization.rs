@@ -1,0 +1,304 @@
+//! What an Organization tells and protects.
+
+use futures::future::join_all;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, ResourceExt};
+use orginvite_operator::resources::Organization;
+use orginvite_operator::resources::organization::Permission;
+use serde_json::json;
+use support::fake_astro::{Answer, Fault, Operation, Outcome, Times};
+
+use crate::world::{World, condition, uid};
+
+fn api(world: &World) -> Api<Organization> {
+    Api::all(world.client.clone())
+}
+
+async fn organization(world: &World) -> Organization {
+    api(world).get(&world.organization).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_stays_until_no_invitation_needs_it_and_sends_nothing_new_meanwhile() {
+    let world = World::start().await;
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let uid_of = organization(&world).await.uid().unwrap();
+    api(&world)
+        .delete(&world.organization, &DeleteParams::default())
+        .await
+        .unwrap();
+    world.organization_is("InUse").await;
+    world.apply("joe", "joe@example.com").await;
+    let joe = world.state("joe", "OrganizationDeleting").await;
+    assert!(joe.finalizers().is_empty(), "nothing to hold");
+    assert_eq!(world.astro.emails_to("joe@example.com"), 0);
+
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    let gone = await_condition(
+        api(&world),
+        &world.organization,
+        conditions::is_deleted(&uid_of),
+    );
+    world
+        .in_time("the Organization is gone", gone)
+        .await
+        .unwrap();
+    world.state("joe", "OrganizationNotFound").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_counts_its_invites_and_tells_what_the_token_may_do() {
+    let world = World::start().await;
+    for name in ["ann", "bob", "eve"] {
+        world.apply(name, &format!("{name}@example.com")).await;
+    }
+    let ann = world.state("ann", "Invited").await;
+    world.state("bob", "Invited").await;
+    world.state("eve", "Invited").await;
+    world
+        .astro
+        .accept(ann.status.as_ref().unwrap().invite_id.as_deref().unwrap())
+        .unwrap();
+    world.state("ann", "Accepted").await;
+    let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
+    world
+        .invites()
+        .create(&PostParams::default(), &owner)
+        .await
+        .unwrap();
+    world.state("boss", "NotPermitted").await;
+    let eve = world.invites().get("eve").await.unwrap();
+    world.delete("eve").await;
+    world.deleted("eve", &uid(&eve)).await;
+
+    let counted = |object: Option<&Organization>| {
+        let invites = object
+            .and_then(|object| object.status.as_ref())
+            .map(|status| status.invites.clone());
+        invites.is_some_and(|counts| {
+            (counts.total, counts.invited, counts.accepted) == (3, 1, 1)
+                && (counts.waiting, counts.stalled, counts.deleting) == (0, 1, 0)
+        })
+    };
+    let wait = await_condition(api(&world), &world.organization, counted);
+    let object = world.in_time("they are counted", wait).await;
+    let status = object.unwrap().unwrap().status.unwrap();
+    let token = status.token.unwrap();
+    assert_eq!(token.list_users, Some(Permission::Allowed));
+    assert_eq!(token.invite, Some(Permission::Allowed));
+    assert_eq!(token.revoke, Some(Permission::Allowed));
+    assert!(token.subject.is_some() && status.last_sync_time.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_may_not_invite_is_told_on_each_object_and_still_takes_back() {
+    let world = World::start().await;
+    world.apply("ann", "ann@example.com").await;
+    let ann = world.state("ann", "Invited").await;
+    world.astro.fault(
+        Operation::CreateInvite,
+        Fault::before(Answer::Status(403)),
+        Times::UntilCleared,
+    );
+    world.apply("bob", "bob@example.com").await;
+    let bob = world.state("bob", "TokenNotAllowed").await;
+    assert_eq!(condition(&bob, "Stalled").unwrap().status, "True");
+    let forbidden = |object: Option<&Organization>| {
+        object
+            .and_then(|object| object.status.as_ref()?.token.as_ref()?.invite)
+            .is_some_and(|invite| invite == Permission::Forbidden)
+    };
+    let wait = await_condition(api(&world), &world.organization, forbidden);
+    world
+        .in_time("the Organization tells it", wait)
+        .await
+        .unwrap();
+    world.organization_is("Connected").await;
+    world.delete("ann").await;
+    world.deleted("ann", &uid(&ann)).await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 2);
+}
+
+/// The token stops working while nothing is read: it is found out by a POST, and not by each of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_token_stalls_the_organization_once() {
+    let mut world = World::prepare(json!({"syncInterval": "1h"})).await;
+    world.start_operator_with(&["--posts-per-second", "20"]);
+    world.organization_is("Connected").await;
+    world.astro.replace_token("another-token");
+    let objects = (0..60).map(|n| {
+        world.manifest(
+            &format!("p{n}"),
+            &format!("p{n}@example.com"),
+            "ORGANIZATION_MEMBER",
+        )
+    });
+    let api = world.invites();
+    let params = PostParams::default();
+    join_all(objects.map(|object| {
+        let (api, params) = (api.clone(), params.clone());
+        async move { api.create(&params, &object).await.unwrap() }
+    }))
+    .await;
+    world.organization_is("TokenRejected").await;
+    for n in 0..60 {
+        world.state(&format!("p{n}"), "AstroUnavailable").await;
+    }
+    let rejected = world.astro.calls();
+    let rejected = rejected
+        .iter()
+        .filter(|call| call.operation == Operation::CreateInvite)
+        .inspect(|call| assert_eq!(call.outcome, Outcome::Status(401)))
+        .count();
+    assert!(
+        (1..=5).contains(&rejected),
+        "{rejected} POSTs with a token that was rejected"
+    );
+    world.put_token("another-token").await;
+    for n in 0..60 {
+        world.state(&format!("p{n}"), "Invited").await;
+    }
+    let emails = world.astro.emails();
+    assert_eq!(emails.len(), 60);
+    assert!(emails.values().all(|count| *count == 1), "{emails:?}");
+}
+
+/// Fifteen of thirty people go at once, more than is believed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mass_loss_writes_to_nobody_until_it_is_acknowledged() {
+    let mut world = World::start().await;
+    let params = PostParams::default();
+    for n in 0..30 {
+        let mut object = world.manifest(
+            &format!("p{n}"),
+            &format!("p{n}@example.com"),
+            "ORGANIZATION_MEMBER",
+        );
+        object.spec.resend_when = orginvite_operator::resources::org_invite::ResendWhen::Gone;
+        world.invites().create(&params, &object).await.unwrap();
+    }
+    for n in 0..30 {
+        world.state(&format!("p{n}"), "Invited").await;
+    }
+    world.seen("p29@example.com").await;
+    for invite in world.astro.invites().iter().take(15) {
+        world.astro.revoke(&invite.id).unwrap();
+    }
+    world.organization_is("PeopleMissing").await;
+    let object = organization(&world).await;
+    let status = object.status.unwrap();
+    let suspicious = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == "Suspicious")
+        .unwrap();
+    assert_eq!(suspicious.status, "True");
+    assert!(
+        suspicious.message.starts_with("15 of 31 people"),
+        "{}",
+        suspicious.message
+    );
+    world.seen("p29@example.com").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 30);
+    for object in world.invites().list(&ListParams::default()).await.unwrap() {
+        assert!(condition(&object, "Stalled").is_none(), "{object:?}");
+    }
+
+    // It is not forgotten at a restart, and a new person waits as well.
+    world.kill_operator();
+    world.start_operator();
+    world.apply("new", "new@example.com").await;
+    world.state("new", "PeopleMissing").await;
+    world.seen("new@example.com").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 30);
+
+    let acknowledge =
+        json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "we did that"}}});
+    api(&world)
+        .patch(
+            &world.organization,
+            &PatchParams::default(),
+            &Patch::Merge(acknowledge),
+        )
+        .await
+        .unwrap();
+    world.organization_is("Connected").await;
+    world.state("new", "Invited").await;
+    world
+        .until("those who are gone are invited again", || {
+            world.astro.count(Operation::CreateInvite) == 46
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loss_that_a_later_reading_disproves_is_forgotten() {
+    let mut world = World::prepare(json!({})).await;
+    for n in 0..20 {
+        world
+            .astro
+            .add_member(&format!("p{n}@example.com"), "ORGANIZATION_MEMBER")
+            .unwrap();
+    }
+    world.start_operator();
+    for n in 0..20 {
+        world
+            .apply(&format!("p{n}"), &format!("p{n}@example.com"))
+            .await;
+    }
+    for n in 0..20 {
+        world.state(&format!("p{n}"), "AlreadyMember").await;
+    }
+    let writes = world.writes(None);
+    for n in 0..20 {
+        world
+            .astro
+            .remove_member(&format!("p{n}@example.com"))
+            .unwrap();
+    }
+    world.organization_is("PeopleMissing").await;
+    for n in 0..20 {
+        world
+            .astro
+            .add_member(&format!("p{n}@example.com"), "ORGANIZATION_MEMBER")
+            .unwrap();
+    }
+    world.organization_is("Connected").await;
+    world.seen("p0@example.com").await;
+    for n in 0..20 {
+        world.state(&format!("p{n}"), "AlreadyMember").await;
+    }
+    assert_eq!(world.writes(None), writes, "nobody's status changed");
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+}
+
+/// Taking many back ourselves is no loss.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_we_take_back_ourselves_is_not_missed() {
+    let world = World::start().await;
+    for n in 0..25 {
+        world
+            .apply(&format!("p{n}"), &format!("p{n}@example.com"))
+            .await;
+    }
+    let mut objects = Vec::new();
+    for n in 0..25 {
+        objects.push(world.state(&format!("p{n}"), "Invited").await);
+    }
+    world.seen("p24@example.com").await;
+    for object in &objects {
+        world.delete(&object.name_any()).await;
+    }
+    for object in &objects {
+        world.deleted(&object.name_any(), &uid(object)).await;
+    }
+    world.apply("new", "new@example.com").await;
+    world.state("new", "Invited").await;
+    world.seen("new@example.com").await;
+    assert!(!world.log().contains("more people are missing"));
+}
