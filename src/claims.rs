@@ -22,6 +22,7 @@ pub fn is_open(object: &OrgInvite) -> bool {
     match attempt(object) {
         None => false,
         Some(Err(_)) => true,
+        Some(Ok(attempt)) if is_copied(&attempt, object) => false,
         Some(Ok(attempt)) => {
             object
                 .status
@@ -30,6 +31,13 @@ pub fn is_open(object: &OrgInvite) -> bool {
                 != Some(&attempt.id)
         }
     }
+}
+
+/// Whether the attempt came with the object from somewhere else: a backup that was restored, a
+/// manifest that was read from a cluster and applied. It says nothing of what this object did.
+#[must_use]
+pub fn is_copied(attempt: &Attempt, object: &OrgInvite) -> bool {
+    attempt.uid.is_some() && attempt.uid != object.metadata.uid
 }
 
 /// The invite that the object records.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::reconcile::context::Timing;
 use crate::reconcile::memory::Memory;
 use crate::resources::Address;
 
@@ -117,6 +118,17 @@ impl Term {
                 .entry((organization_id.to_owned(), address.clone()))
                 .or_default(),
         )
+    }
+
+    /// Drops what is known of addresses of which nothing has to be known any longer.
+    pub fn sweep(&self, timing: Timing) {
+        self.memories.lock().retain(|_, memory| {
+            // Whoever has a clone plans, or is about to.
+            Arc::strong_count(memory) > 1
+                || memory
+                    .try_lock()
+                    .is_ok_and(|memory| !memory.is_idle(timing))
+        });
     }
 }
 

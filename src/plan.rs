@@ -103,8 +103,18 @@ pub struct Observation {
     pub named: Option<Named>,
     /// When the recorded invite is asked for again, where nobody can look.
     pub next_look: Option<Timestamp>,
-    /// More people went at once than is believed: nobody is written to.
-    pub braked: bool,
+    /// Why nobody is written to, whatever is seen.
+    pub doubt: Option<Doubt>,
+}
+
+/// Why what is seen is not enough to write to somebody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doubt {
+    /// More people went at once than is believed.
+    Missing,
+    /// The object was there before a time that nobody read the organization in, and who was written to
+    /// in that time is not known.
+    Unread,
 }
 
 /// What this process knows of its own doings on the address, in this term.
@@ -126,6 +136,7 @@ pub struct Own {
 }
 
 /// All that a plan is made from.
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Facts<'a> {
     /// Whether the object is being deleted.
     pub deleting: bool,
@@ -143,6 +154,9 @@ pub struct Facts<'a> {
     pub request: Option<&'a str>,
     /// The least time between two e-mails.
     pub spacing: Duration,
+    /// Whether the object came with a record of an e-mail that another object sent, and has none of
+    /// its own.
+    pub copied: bool,
     /// The open attempt, if there is one.
     pub open: Option<&'a Attempt>,
     /// What the status records.
@@ -365,7 +379,7 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
         return adopt(facts, found, attempt.role);
     }
-    if facts.observed.braked && facts.observed.sight == Sight::Absent {
+    if facts.observed.doubt == Some(Doubt::Missing) && facts.observed.sight == Sight::Absent {
         return braked(facts);
     }
     if facts.deleting {
@@ -401,7 +415,7 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             state: State::Stalled(closing()),
         };
     }
-    if facts.observed.braked {
+    if facts.observed.doubt.is_some() {
         return braked(facts);
     }
     if underway && attempt.role == facts.role {
@@ -508,7 +522,7 @@ fn take_back(facts: &Facts<'_>) -> Plan {
     let blind = facts.observed.sight == Sight::Blind;
     if facts.own.revoke_answered_absent || (facts.own.revoke_refused && !shown && !blind) {
         // An answer that comes with such a list says nothing either.
-        return if facts.observed.braked {
+        return if facts.observed.doubt == Some(Doubt::Missing) {
             braked(facts)
         } else {
             Plan::act(Step::Release)
@@ -576,7 +590,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
                 None => disappeared(facts, invite, invited),
             }
         }
-        Sight::Absent if facts.observed.braked => braked(facts),
+        Sight::Absent if facts.observed.doubt == Some(Doubt::Missing) => braked(facts),
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_some() => {
             again(facts, invite, false)
         }
@@ -748,7 +762,9 @@ fn begin(facts: &Facts<'_>) -> Plan {
                 state: member_state(facts, user_id, *role, true),
             };
         }
-        Sight::Absent if facts.record.user_id.is_some() && facts.observed.braked => {
+        Sight::Absent
+            if facts.record.user_id.is_some() && facts.observed.doubt == Some(Doubt::Missing) =>
+        {
             return braked(facts);
         }
         Sight::Blind if facts.record.user_id.is_some() && facts.request.is_none() => {
@@ -789,7 +805,8 @@ fn begin(facts: &Facts<'_>) -> Plan {
 }
 
 /// Sends, unless something speaks against any e-mail now: the Organization goes, too many people are
-/// missing, Astro refused just that, or the last e-mail to the address is too young.
+/// missing, nobody knows who was written to before, Astro refused just that, or the last e-mail to the
+/// address is too young.
 fn send(facts: &Facts<'_>, replaces: Option<String>, by_itself: bool) -> Plan {
     if facts.closing {
         return Plan {
@@ -797,8 +814,16 @@ fn send(facts: &Facts<'_>, replaces: Option<String>, by_itself: bool) -> Plan {
             state: State::Stalled(closing()),
         };
     }
-    if facts.observed.braked {
+    if facts.observed.doubt.is_some() {
         return braked(facts);
+    }
+    if facts.copied && facts.request.is_none() {
+        return Plan::stalled(
+            Reason::Restored,
+            format!(
+                "The object was restored from a backup or copied from another place, and Astro shows no invitation: the person may have had one and declined. {ASK}"
+            ),
+        );
     }
     if let Some(refusal) = &facts.own.refused {
         return Plan {
@@ -830,13 +855,20 @@ fn closing() -> Saying {
     )
 }
 
-/// Nobody is written to or told as gone while more people are missing than is believed. The end of
-/// that plans everybody again.
+/// Nobody is written to while more people are missing than is believed, or told as gone; nor while
+/// nobody knows who was written to before. The end of that plans everybody again.
 fn braked(facts: &Facts<'_>) -> Plan {
-    let saying = saying(
-        Reason::PeopleMissing,
-        "More people are missing from the organization at once than is believed, so that nobody is written to. It goes on when a later reading shows them again, or when somebody acknowledges the loss on the Organization",
-    );
+    let saying = if facts.observed.doubt == Some(Doubt::Missing) {
+        saying(
+            Reason::PeopleMissing,
+            "More people are missing from the organization at once than is believed, so that nobody is written to. It goes on when a later reading shows them again, or when somebody acknowledges the loss on the Organization",
+        )
+    } else {
+        saying(
+            Reason::LongUnread,
+            "The organization was not read for so long that the person may have been written to meanwhile, by what a restored backup does not know of. It goes on when somebody acknowledges that on the Organization",
+        )
+    };
     let settled = facts.record.invite_id.is_some() || facts.record.user_id.is_some();
     let wanted = facts.deleting
         || facts.open.is_some()

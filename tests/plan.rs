@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orginvite_operator::astro::Role;
 use orginvite_operator::claims::{Heir, Standing};
 use orginvite_operator::plan::{
-    Facts, Found, Lookup, Named, Observation, Own, Saying, Sight, State, Step, plan,
+    Doubt, Facts, Found, Lookup, Named, Observation, Own, Saying, Sight, State, Step, plan,
 };
 use orginvite_operator::resources::OrgInviteStatus;
 use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};
@@ -46,7 +46,8 @@ struct Case {
     own_invite: bool,
     retain: bool,
     closing: bool,
-    braked: bool,
+    doubt: Option<Doubt>,
+    copied: bool,
     named: Option<Named>,
     resend_when: ResendWhen,
     request: Option<&'static str>,
@@ -71,7 +72,8 @@ impl Default for Case {
             own_invite: true,
             retain: false,
             closing: false,
-            braked: false,
+            doubt: None,
+            copied: false,
             named: None,
             resend_when: ResendWhen::Expired,
             request: None,
@@ -101,13 +103,14 @@ fn decide(case: &Case) -> (Step, String) {
         lookup: case.lookup.clone(),
         named: case.named.clone(),
         next_look: Some(now() + 5.minutes()),
-        braked: case.braked,
+        doubt: case.doubt,
     };
     let own_invite = case.own_invite;
     let plan = plan(&Facts {
         deleting: case.deleting,
         retain: case.retain,
         closing: case.closing,
+        copied: case.copied,
         role: case.role,
         resend_when: case.resend_when,
         max_resends: 3,
@@ -175,6 +178,7 @@ fn recorded() -> OrgInviteStatus {
 fn attempt(replaces: Option<&str>) -> Option<Attempt> {
     Some(Attempt {
         id: "a2".to_owned(),
+        uid: None,
         email: "jane@example.com".to_owned(),
         role: MEMBER,
         replaces: replaces.map(str::to_owned),
@@ -1675,7 +1679,7 @@ fn blind_attempt_open_or_deletion() {
 #[test]
 fn more_people_are_missing_than_is_believed() {
     let braked = |record: OrgInviteStatus| Case {
-        braked: true,
+        doubt: Some(Doubt::Missing),
         record,
         lookup: Lookup::Gone,
         ..Case::default()
@@ -1860,6 +1864,95 @@ fn the_organization_is_being_deleted() {
             },
             Step::Revoke("x1".to_owned()),
             "Unchanged",
+        ),
+    ]);
+}
+
+#[test]
+fn restored_from_a_backup() {
+    let unread = |record: OrgInviteStatus| Case {
+        doubt: Some(Doubt::Unread),
+        record,
+        ..Case::default()
+    };
+    let copied = || Case {
+        copied: true,
+        ..Case::default()
+    };
+    table(vec![
+        (
+            "after a long gap nobody of before is written to",
+            unread(OrgInviteStatus::default()),
+            Step::Rest,
+            "LongUnread",
+        ),
+        (
+            "nor again",
+            Case {
+                ..unread(expired())
+            },
+            Step::Rest,
+            "LongUnread",
+        ),
+        (
+            "nor for an attempt that left nothing",
+            Case {
+                open: attempt(None),
+                ..unread(OrgInviteStatus::default())
+            },
+            Step::Rest,
+            "LongUnread",
+        ),
+        (
+            "what is there is found",
+            Case {
+                sight: pending("x1"),
+                ..unread(OrgInviteStatus::default())
+            },
+            adopt("x1", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "what is gone is told as gone",
+            Case {
+                lookup: Lookup::Gone,
+                ..unread(recorded())
+            },
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "copied with an attempt of another object",
+            copied(),
+            Step::Rest,
+            "Restored",
+        ),
+        (
+            "the same, and a person asks",
+            Case {
+                request: Some("r"),
+                ..copied()
+            },
+            resend(None, 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "the same, found",
+            Case {
+                sight: pending("x1"),
+                ..copied()
+            },
+            adopt("x1", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "the same, where nobody can look",
+            Case {
+                sight: Sight::Blind,
+                ..copied()
+            },
+            Step::Rest,
+            "Restored",
         ),
     ]);
 }

@@ -95,7 +95,8 @@ pub enum Health {
 
 impl Health {
     /// Whether objects may be planned: by what a pass shows, or without looking.
-    fn works(&self) -> bool {
+    #[must_use]
+    pub fn works(&self) -> bool {
         matches!(self, Self::Complete | Self::Forbidden(_))
     }
 }
@@ -246,7 +247,7 @@ impl Directory {
         self.state.read().loss.clone()
     }
 
-    /// When the last complete pass ended, by this machine's clock.
+    /// When the last complete pass ended, by Astro's clock.
     #[must_use]
     pub fn synced(&self) -> Option<Timestamp> {
         self.state.read().synced
@@ -387,7 +388,7 @@ impl Directory {
             taken_back.retain(|_, at| *at + self.listing_delay >= begun);
             drop(taken_back);
             state.health = Health::Complete;
-            state.synced = Some(Timestamp::now());
+            state.synced = Some(self.now());
             let braked = loss.is_some();
             let braked_before = std::mem::replace(&mut state.loss, loss).is_some();
             (

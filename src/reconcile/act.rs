@@ -70,6 +70,7 @@ impl Turn<'_> {
             ) => {
                 let attempt = Attempt {
                     id: random_id(),
+                    uid: self.object.metadata.uid.clone(),
                     email: self.object.spec.email.clone(),
                     role: self.object.spec.role,
                     replaces,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 
@@ -43,7 +45,25 @@ pub struct Connection {
     pub made_from: u64,
     policy: RwLock<Arc<Policy>>,
     token: RwLock<TokenStatus>,
+    unread: RwLock<Unread>,
     reading: JoinHandle<()>,
+}
+
+/// Whether the organization went unread for long.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unread {
+    /// It did not, or it was acknowledged.
+    #[default]
+    No,
+    /// It was last read at `last`; more than `longest` after that is long.
+    Unjudged {
+        /// When it was last read, by Astro's clock.
+        last: Timestamp,
+        /// How long it may go unread without a doubt.
+        longest: Duration,
+    },
+    /// It did, since then.
+    Since(Timestamp),
 }
 
 /// Who may invite whom as what, at one generation of the Organization's spec.
@@ -79,6 +99,7 @@ impl Connection {
             metrics: directory.metrics().clone(),
             directory,
             token: RwLock::default(),
+            unread: RwLock::default(),
             made_from,
             policy: RwLock::new(Arc::new(policy)),
             reading,
@@ -112,6 +133,32 @@ impl Connection {
         if subject.is_some() {
             self.token.write().subject = subject;
         }
+    }
+
+    /// Since when the organization was not read for so long that the cluster may have been restored from
+    /// a backup; nobody acknowledged that yet.
+    #[must_use]
+    pub fn unread_since(&self) -> Option<Timestamp> {
+        let mut unread = self.unread.write();
+        // Astro's clock is known from the first reading on, and nothing is planned before that.
+        if let Unread::Unjudged { last, longest } = *unread
+            && self.directory.synced().is_some()
+        {
+            *unread = if last + longest < self.directory.now() {
+                Unread::Since(last)
+            } else {
+                Unread::No
+            };
+        }
+        match *unread {
+            Unread::Since(since) => Some(since),
+            Unread::Unjudged { .. } | Unread::No => None,
+        }
+    }
+
+    /// Notes what is known of that, or that it is acknowledged.
+    pub fn set_unread(&self, unread: Unread) {
+        *self.unread.write() = unread;
     }
 
     /// Who may invite whom as what.

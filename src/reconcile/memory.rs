@@ -1,10 +1,12 @@
 //! What this term did on one address.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
+use super::context::Timing;
 use crate::plan::{Lookup, Named, Saying};
 
 /// What this term did on one address. Lost with the term: what must survive is in the object.
@@ -82,6 +84,22 @@ impl Memory {
                 .is_some_and(|object| version(*object).is_some_and(|version| version < *written))
         });
         self.written.is_empty()
+    }
+
+    /// Whether it could as well be forgotten.
+    #[must_use]
+    pub fn is_idle(&self, timing: Timing) -> bool {
+        let over = |at: Option<Instant>, wait: Duration| at.is_none_or(|at| at.elapsed() > wait);
+        over(self.last_call, timing.settle)
+            && over(self.last_email, timing.spacing)
+            && self.written.is_empty()
+            && self.underway.is_none()
+            && self.revoked.is_none()
+            && self.refused.is_none()
+            && self.gone.is_none()
+            && self.watched.is_none()
+            && self.named.is_none()
+            && self.retry_at.is_none()
     }
 
     /// A call that could change the address ended now.

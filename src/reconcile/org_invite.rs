@@ -22,7 +22,9 @@ use crate::astro::{self, Invite, Role};
 use crate::claims;
 use crate::error::Error;
 use crate::leadership::Term;
-use crate::plan::{self, Facts, Found, Lookup, Named, Observation, Own, Saying, Sight, State};
+use crate::plan::{
+    self, Doubt, Facts, Found, Lookup, Named, Observation, Own, Saying, Sight, State,
+};
 use crate::policy;
 use crate::resources::org_invite::{
     ATTEMPT_ANNOTATION, DeletionPolicy, INVITE_ID_ANNOTATION, Inviter, RESEND_ANNOTATION,
@@ -207,6 +209,12 @@ impl Turn<'_> {
             Some(Ok(attempt)) => Some(attempt),
             None => None,
         };
+        let copied = attempt
+            .as_ref()
+            .is_some_and(|attempt| claims::is_copied(attempt, self.object))
+            && record.attempt_id.is_none()
+            && record.invite_id.is_none()
+            && record.user_id.is_none();
         let open = attempt.as_ref().filter(|_| claims::is_open(self.object));
         if open.is_some_and(|attempt| {
             Address::parse(&attempt.email).ok().as_ref() != Some(self.address)
@@ -241,6 +249,7 @@ impl Turn<'_> {
             max_resends: self.object.spec.max_resends,
             request: self.request(),
             spacing: self.context.timing.spacing,
+            copied,
             open,
             record: &record,
             permits: &|role| self.allows(self.object, role),
@@ -274,6 +283,17 @@ impl Turn<'_> {
             role,
             self.address,
         )
+    }
+
+    fn doubt(&self) -> Option<Doubt> {
+        if self.connection.directory.loss().is_some() {
+            return Some(Doubt::Missing);
+        }
+        let created = self.object.metadata.creation_timestamp.as_ref();
+        let since = self.connection.unread_since()?;
+        created
+            .is_none_or(|created| created.0 <= since)
+            .then_some(Doubt::Unread)
     }
 
     fn is_own(&self, found: &Found) -> bool {
@@ -350,7 +370,7 @@ impl Turn<'_> {
             lookup: Lookup::NotAsked,
             named: None,
             next_look: None,
-            braked: self.connection.directory.loss().is_some(),
+            doubt: self.doubt(),
         };
         let (begun, person) = match self.connection.directory.view(self.address) {
             View::Nothing => return (observed, None),
@@ -382,7 +402,7 @@ impl Turn<'_> {
         };
         if observed.sight == Sight::Absent
             && !open
-            && !observed.braked
+            && observed.doubt != Some(Doubt::Missing)
             && self.object.metadata.deletion_timestamp.is_none()
             && record.user_id.is_none()
             && let Some(invite) = &record.invite_id
@@ -451,7 +471,19 @@ impl Turn<'_> {
     async fn get_invite(&self, invite: &str) -> Result<Result<Invite, astro::Error>, Instant> {
         let uid = self.object.uid().unwrap_or_default();
         self.connection.budget.take(Verb::Get, Class::Later, &uid)?;
-        Ok(self.connection.astro.get_invite(invite).await)
+        let answer = self.connection.astro.get_invite(invite).await;
+        match &answer {
+            Err(astro::Error::Refused(refusal)) if refusal.status == 429 => {
+                let pause = refusal.retry_after.unwrap_or(Duration::from_secs(1));
+                self.connection.budget.pause(Verb::Get, pause);
+                return Err(Instant::now() + pause);
+            }
+            Err(astro::Error::Refused(refusal)) if refusal.status == 401 => {
+                self.connection.directory.reject(refusal.clone());
+            }
+            _ => {}
+        }
+        Ok(answer)
     }
 
     /// What can be known where the token may not list users.

@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tracing::Instrument as _;
 
-use super::connection::{Connection, Link, Policy};
+use super::connection::{Connection, Link, Policy, Unread};
 use super::context::Context;
 use super::write::has_finalizer;
 use crate::astro::Astro;
@@ -34,6 +34,8 @@ use crate::resources::{Address, OrgInvite, Organization, Reason};
 const RECHECK: Duration = Duration::from_mins(1);
 /// How often the OrgInvites are counted.
 const RECOUNT: Duration = Duration::from_secs(10);
+/// How long an organization may go unread without a doubt, at least; and at least two intervals.
+const UNREAD: Duration = Duration::from_hours(1);
 
 /// Reconciles one Organization. Failures are logged here.
 pub async fn reconcile(object: Arc<Organization>, context: Arc<Context>) -> Result<Action, Error> {
@@ -110,6 +112,9 @@ async fn attend(
         }
     };
     let connection = connect(object, name, token, context);
+    if let Some(term) = context.leadership.term() {
+        term.sweep(context.timing);
+    }
     let acknowledged = acknowledge(object, name, &connection, context);
     report::report(object, &connection, needed_by, acknowledged, context).await?;
     Ok(Action::requeue(RECOUNT))
@@ -168,12 +173,13 @@ fn acknowledge(
 ) -> Option<String> {
     let recorded = object.status.as_ref()?.last_acknowledged_loss.clone();
     let asked = object.annotations().get(ACKNOWLEDGE_ANNOTATION).cloned();
-    if asked.is_none() || asked == recorded || connection.directory.synced().is_none() {
+    if asked.is_none() || asked == recorded || !connection.directory.health().works() {
         return recorded;
     }
-    if let Some(loss) = connection.directory.loss() {
-        tracing::info!(missing = loss.missing(), "the loss is acknowledged");
+    if connection.directory.loss().is_some() || connection.unread_since().is_some() {
+        tracing::info!("acknowledged: e-mails go out again");
         connection.directory.acknowledge_loss();
+        connection.set_unread(Unread::No);
         context.trigger_all_of(name);
     }
     asked
@@ -263,9 +269,11 @@ fn connect(
         closing: object.metadata.deletion_timestamp.is_some(),
         generation: object.metadata.generation.unwrap_or_default(),
     };
-    if let Link::Up(connection) = context.link(name)
-        && connection.made_from == made_from
-    {
+    let before = match context.link(name) {
+        Link::Up(connection) => Some(connection),
+        Link::Down(_) | Link::NotYet => None,
+    };
+    if let Some(connection) = before.as_ref().filter(|one| one.made_from == made_from) {
         if *connection.policy() != policy {
             let suspended = policy.suspend;
             tracing::info!(
@@ -279,7 +287,7 @@ fn connect(
                 .set_interval(object.spec.sync_interval());
             context.trigger_all_of(name);
         }
-        return connection;
+        return Arc::clone(connection);
     }
     let astro: Arc<dyn Astro> = Arc::new(Client::new(
         &context.astro,
@@ -319,9 +327,30 @@ fn connect(
         secret_version: token.version,
         ..TokenStatus::default()
     }));
+    connection.set_unread(match before.map(|before| before.unread_since()) {
+        // This process was there all the time.
+        Some(Some(since)) => Unread::Since(since),
+        Some(None) => Unread::No,
+        None => unread(object),
+    });
     tracing::info!(organization = name, "connecting");
     set_link(context, name, Link::Up(Arc::clone(&connection)));
     connection
+}
+
+/// What the status tells of when the organization was last read.
+fn unread(object: &Organization) -> Unread {
+    let status = object.status.as_ref();
+    let since = status.and_then(|status| status.unread_since.as_ref());
+    let last = status.and_then(|status| status.last_sync_time.as_ref());
+    match (since, last) {
+        (Some(since), _) => Unread::Since(since.0),
+        (None, Some(last)) => Unread::Unjudged {
+            last: last.0,
+            longest: UNREAD.max(object.spec.sync_interval() * 2),
+        },
+        (None, None) => Unread::No,
+    }
 }
 
 /// Reads the organization's people for ever and passes the news on.

@@ -259,6 +259,9 @@ pub struct Inviter {
 pub struct Attempt {
     /// Random; the attempt is open until `status.attemptId` equals it.
     pub id: String,
+    /// UID of the object that it was made for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
     /// The address as the user wrote it.
     pub email: String,
     /// The role that the invitation is sent with.

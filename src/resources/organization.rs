@@ -162,7 +162,8 @@ pub struct AllowRule {
 /// Finalizer that keeps an `Organization` while OrgInvites hold an invitation of it.
 pub const FINALIZER: &str = "iam.astronomer.io/organization";
 
-/// Annotation with which a person says that the people who are missing did go: once for each value.
+/// Annotation with which a person says that the people who are missing did go, and that nobody has to
+/// wait after a long time without a reading: once for each value.
 pub const ACKNOWLEDGE_ANNOTATION: &str = "iam.astronomer.io/acknowledge-loss";
 
 /// How many OrgInvites there are for an Organization, by how they stand.
@@ -238,6 +239,11 @@ pub struct OrganizationStatus {
     /// When the organization's people were last read as a whole; noted at most once a minute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
+
+    /// The people were not read for so long after this moment that the cluster may have been restored
+    /// from a backup: nobody who was declared before it is written to until that is acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread_since: Option<Time>,
 
     /// What the token can and cannot do.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -106,6 +106,10 @@ reasons! {
         /// The person was a member and is no longer. Nobody is invited again by itself. Ask with the
         /// annotation iam.astronomer.io/resend-requested-at, or delete the object.
         MemberRemoved,
+        /// The object was restored from a backup or copied from another place, and Astro shows no
+        /// invitation: the person may have had one and declined. Ask for one with the annotation
+        /// iam.astronomer.io/resend-requested-at.
+        Restored,
         /// Astro lists the person as inactive or banned. No e-mail until somebody changes that there.
         PersonInactive,
         /// Astro lists the person as invited but does not show the invitation. Revoke it in Astro,
@@ -142,6 +146,10 @@ reasons! {
         InUse,
     }
     Both {
+        /// The organization was not read for so long that the cluster may have been restored from a
+        /// backup: nobody who was declared before is written to until somebody acknowledges it with
+        /// the annotation iam.astronomer.io/acknowledge-loss on the Organization.
+        LongUnread,
         /// One reading lost so many people at once that it is not believed: no e-mail and no
         /// removal until a later one shows them again, or somebody acknowledges the loss with the
         /// annotation iam.astronomer.io/acknowledge-loss on the Organization.

@@ -15,6 +15,7 @@ mod kstatus;
 mod lifecycle;
 mod organization;
 mod policy;
+mod restored;
 mod scale;
 mod switches;
 mod telemetry;

@@ -36,11 +36,21 @@ pub async fn report(
         Health::Starting | Health::Failing(_) => {}
     }
     connection.remember(token.clone());
+    let recorded = object.status.clone().unwrap_or_default();
     let status = OrganizationStatus {
-        last_sync_time: connection.directory.synced().map(time),
+        last_sync_time: match &health {
+            // Nobody reads: that it is long ago means nothing then.
+            Health::Forbidden(_) => None,
+            _ => connection
+                .directory
+                .synced()
+                .map(time)
+                .or(recorded.last_sync_time),
+        },
+        unread_since: connection.unread_since().map(time),
         token: Some(token),
         last_acknowledged_loss,
-        ..object.status.clone().unwrap_or_default()
+        ..recorded
     };
     let claims = claims(&health, connection, needed_by);
     write(object, status, &claims, context).await
@@ -107,6 +117,12 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
             vec![claim("Ready", "True", Reason::Connected, message)]
         }
     };
+    if let Some(since) = connection.unread_since() {
+        let message = format!(
+            "The organization was last read at {since}, so that the cluster may have been restored from a backup that does not know who was written to since. Nobody who was declared before is written to until you set the annotation iam.astronomer.io/acknowledge-loss to a new value"
+        );
+        claims.push(claim("Suspicious", "True", Reason::LongUnread, &message));
+    }
     if let Some(loss) = connection.directory.loss() {
         let message = format!(
             "{} of {} people are missing at once. Until a later reading shows them again nobody is written to, and no member is removed. When they did go, set the annotation iam.astronomer.io/acknowledge-loss to a new value; else check the operator's --astro-url and the token's role",
@@ -116,6 +132,7 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
         if matches!(health, Health::Complete) {
             claims = unready("Stalled", Reason::PeopleMissing, &message);
         }
+        claims.retain(|claim| claim.kind != "Suspicious");
         claims.push(claim("Suspicious", "True", Reason::PeopleMissing, &message));
     }
     claims

@@ -1,0 +1,142 @@
+//! A cluster that was restored from an old backup writes to nobody who may have been written to since.
+
+use jiff::{SignedDuration, Timestamp};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::core::ObjectMeta;
+use kube::runtime::wait::await_condition;
+use kube::{Api, ResourceExt};
+use orginvite_operator::resources::{OrgInvite, Organization};
+use serde_json::json;
+use support::fake_astro::Operation;
+
+use crate::world::{World, condition, invite_id, uid};
+
+/// Deletes an object by force and creates it again from what a backup without statuses holds.
+async fn restore(world: &World, name: &str) {
+    let object = world.invites().get(name).await.unwrap();
+    world.delete(name).await;
+    let force = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    world
+        .invites()
+        .patch(name, &PatchParams::default(), &force)
+        .await
+        .ok();
+    world.deleted(name, &uid(&object)).await;
+    let restored = OrgInvite {
+        metadata: ObjectMeta {
+            name: Some(object.name_any()),
+            annotations: Some(object.annotations().clone()),
+            finalizers: object.metadata.finalizers.clone(),
+            ..ObjectMeta::default()
+        },
+        spec: object.spec.clone(),
+        status: None,
+    };
+    world
+        .invites()
+        .create(&PostParams::default(), &restored)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_without_their_status_find_what_there_is_and_send_nothing() {
+    let mut world = World::start().await;
+    for name in ["pending", "member", "declined"] {
+        world.apply(name, &format!("{name}@example.com")).await;
+    }
+    let pending = invite_id(&world.state("pending", "Invited").await);
+    let member = invite_id(&world.state("member", "Invited").await);
+    let declined = invite_id(&world.state("declined", "Invited").await);
+    world.kill_operator();
+    world.astro.accept(&member).unwrap();
+    world.astro.reject(&declined).unwrap();
+    for name in ["pending", "member", "declined"] {
+        restore(&world, name).await;
+    }
+    world.start_operator();
+    let object = world.state("pending", "Invited").await;
+    assert_eq!(invite_id(&object), pending);
+    world.state("member", "AlreadyMember").await;
+    let object = world.state("declined", "Restored").await;
+    assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
+    assert_eq!(world.astro.count(Operation::CreateInvite), 3);
+
+    // A person decides.
+    world
+        .annotate("declined", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    world.state("declined", "Invited").await;
+    assert_eq!(world.astro.emails_to("declined@example.com"), 2);
+    assert_eq!(world.astro.count(Operation::CreateInvite), 4);
+}
+
+/// As after the restore of an etcd snapshot: the statuses tell what was so a week ago, and nothing of
+/// the invitation that was sent, accepted and followed by a departure since.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_statuses_send_nothing_until_somebody_acknowledges_the_gap() {
+    let mut world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    let noted = |object: Option<&Organization>| {
+        object.is_some_and(|object| {
+            let status = object.status.as_ref();
+            status.is_some_and(|status| status.last_sync_time.is_some())
+        })
+    };
+    let organizations: Api<Organization> = Api::all(world.client.clone());
+    let wait = await_condition(organizations.clone(), &world.organization, noted);
+    world.in_time("a reading is noted", wait).await.unwrap();
+    world.kill_operator();
+    // The noted time is not younger than the object's, whose seconds are cut off as well.
+    let now = json!({"status": {"lastSyncTime": whole_seconds(Timestamp::now())}});
+    organizations
+        .patch_status(
+            &world.organization,
+            &PatchParams::default(),
+            &Patch::Merge(now),
+        )
+        .await
+        .unwrap();
+    world.astro.accept(&first).unwrap();
+    world.astro.remove_member("jane@example.com").unwrap();
+    world
+        .astro
+        .set_clock_offset(SignedDuration::from_hours(8 * 24));
+    world.start_operator();
+    world.state("jane", "LongUnread").await;
+    // Who is declared afterwards was not written to by anybody.
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    world.apply("new", "new@example.com").await;
+    world.state("new", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+
+    // It is not forgotten at the next start.
+    world.kill_operator();
+    world.start_operator();
+    world.seen("jane@example.com").await;
+    world.state("jane", "LongUnread").await;
+    let object = organizations.get(&world.organization).await.unwrap();
+    let conditions = object.status.unwrap().conditions;
+    assert!(
+        conditions
+            .iter()
+            .any(|one| one.type_ == "Suspicious" && one.reason == "LongUnread")
+    );
+    let acknowledge =
+        json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "restored"}}});
+    organizations
+        .patch(
+            &world.organization,
+            &PatchParams::default(),
+            &Patch::Merge(acknowledge),
+        )
+        .await
+        .unwrap();
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+}
+
+fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap()
+}
