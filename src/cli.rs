@@ -39,7 +39,16 @@ enum Command {
     Invite(InviteCommand),
 }
 
+/// What `run` reads beside its flags.
+const ENVIRONMENT: &str = "\
+Environment:
+  KUBECONFIG                   the cluster, unless it runs in a pod with a service account
+  RUST_LOG                     what is logged [default: info]
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces are sent to by OTLP over http/protobuf, with the other
+                               standard OTEL_ variables; without it, nowhere";
+
 #[derive(Args)]
+#[command(after_help = ENVIRONMENT)]
 struct Run {
     /// Base URL of the Astro API.
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]

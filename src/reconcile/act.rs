@@ -288,6 +288,7 @@ impl Turn<'_> {
                 self.connection.learn(Verb::Post, true);
                 self.connection.learn_subject(inviter(&invite));
                 tracing::info!(invite = %invite.id, "invited");
+                self.count_email(record, attempt);
                 self.tell_sent(record, attempt, &invite);
                 let status = self.sent(record, attempt, &invite);
                 self.record_sent(object, attempt, status, &invite).await?;

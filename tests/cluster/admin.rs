@@ -181,14 +181,9 @@ async fn emails_and_calls_are_counted_exactly() {
 async fn reconciles_are_counted_exactly_and_the_queue_empties() {
     // Nothing but its own events triggers an object without an Organization.
     let mut world = World::prepare(json!({})).await;
-    let there = world.organization.clone();
-    world.organization = format!("{there}-missing");
-    world.start_operator_with(&["--organizations", &format!("{there},{there}-missing")]);
-    world
-        .until("the caches are filled", || {
-            world.log().contains("connecting")
-        })
-        .await;
+    world.organization += "-missing";
+    world.start_operator();
+    ready(&world).await;
     let mut expected = 0;
     for (name, touches) in [("ann", 3), ("bob", 0)] {
         world.apply(name, &format!("{name}@example.com")).await;
@@ -300,6 +295,28 @@ async fn an_organization_shows_as_long_as_it_is_there() {
         Some(0.0)
     );
 
+    let many: Vec<String> = (0..20).map(|n| format!("m{n}@example.com")).collect();
+    let come = || {
+        for email in &many {
+            world
+                .astro
+                .add_member(email, "ORGANIZATION_MEMBER")
+                .unwrap();
+        }
+    };
+    come();
+    world.seen("everybody").await;
+    let mass_loss = |scrape: &Scrape| scrape.value("mass_loss", &[&of]);
+    assert_eq!(mass_loss(&Scrape::of(&world).await), Some(0.0));
+    for email in &many {
+        world.astro.remove_member(email).unwrap();
+    }
+    let what = "so many are not believed to be gone";
+    Scrape::until(&world, what, |scrape| mass_loss(scrape) == Some(1.0)).await;
+    come();
+    let what = "they are there again";
+    Scrape::until(&world, what, |scrape| mass_loss(scrape) == Some(0.0)).await;
+
     world.astro.replace_token("another-token");
     world.organization_is("TokenRejected").await;
     let scrape = Scrape::of(&world).await;
@@ -387,6 +404,16 @@ async fn every_metric_is_documented_and_every_documented_one_exposed() {
     openmetrics_parser::prometheus::parse_prometheus(&answer.text().await.unwrap()).unwrap();
 }
 
+async fn ready(world: &World) {
+    world
+        .in_time("it is ready", async {
+            while world.admin("/readyz").await.0 != 200 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+}
+
 /// Grants what RBAC calls `name` to the operator's user, who has nothing else.
 async fn grant(world: &World, name: &str, rules: serde_json::Value) {
     use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -453,13 +480,7 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
     let namespaces =
         json!([{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}]);
     grant(&world, "namespaces", namespaces).await;
-    world
-        .in_time("it is ready", async {
-            while world.admin("/readyz").await.0 != 200 {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        })
-        .await;
+    ready(&world).await;
     // Neither a missing Astro nor a rejected token makes it less so.
     world.astro.revoke_token();
     world.organization_is("TokenRejected").await;
