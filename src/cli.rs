@@ -1,15 +1,15 @@
 //! The command line: the only reader of flags and environment.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use secrecy::SecretString;
-use tracing_subscriber::EnvFilter;
 
 use crate::astro::budget::Rates;
 use crate::astro::http::{DEFAULT_URL, Endpoint, Session};
@@ -19,6 +19,7 @@ use crate::leadership::lease;
 use crate::operator::{self, Settings};
 use crate::reconcile::context::Timing;
 use crate::resources;
+use crate::telemetry::{LogFormat, Telemetry};
 
 /// The environment variable that a token is read from.
 const TOKEN_VARIABLE: &str = "ASTRO_API_TOKEN";
@@ -44,7 +45,16 @@ enum Command {
     Invite(InviteCommand),
 }
 
+/// What `run` reads beside its flags.
+const ENVIRONMENT: &str = "\
+Environment:
+  KUBECONFIG                   the cluster, unless it runs in a pod with a service account
+  RUST_LOG                     what is logged [default: info]
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces are sent to by OTLP over http/protobuf, with the other
+                               standard OTEL_ variables; without it, nowhere";
+
 #[derive(Args)]
+#[command(after_help = ENVIRONMENT)]
 struct Run {
     /// Base URL of the Astro API.
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
@@ -84,6 +94,16 @@ struct Run {
     /// Reads a second with one token.
     #[arg(long, value_name = "N", default_value_t = Rates::default().get)]
     gets_per_second: u32,
+    /// Where /livez, /readyz and /metrics are served [default: a free port of this machine only, which
+    /// the log names].
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:0",
+        hide_default_value = true,
+        value_parser = address
+    )]
+    admin_address: SocketAddr,
     /// Format of the log [default: text on a terminal, JSON otherwise].
     #[arg(long)]
     log_format: Option<LogFormat>,
@@ -109,12 +129,6 @@ struct CheckUninstall {
     /// The Organizations that the operator looks after, by name [default: all].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     organizations: Vec<String>,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
 }
 
 #[derive(Subcommand)]
@@ -151,6 +165,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration.into())
 }
 
+/// An address to listen on.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write it like 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080".to_owned())
+}
+
 /// Runs the command line; what goes wrong is said in one sentence on standard error.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -166,6 +186,15 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
+    let telemetry = match &cli.command {
+        Command::Run(args) => {
+            match Telemetry::start(args.log_format, |name| std::env::var(name).ok()) {
+                Ok(telemetry) => Some(telemetry),
+                Err(error) => return fail(&error.to_string()),
+            }
+        }
+        Command::Crd(_) | Command::CheckUninstall(_) | Command::Invite(_) => None,
+    };
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run(args).await,
@@ -175,6 +204,9 @@ pub fn main() -> ExitCode {
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
+    if let Some(telemetry) = telemetry {
+        telemetry.flush();
+    }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
@@ -228,7 +260,6 @@ fn connect(config: kube::Config) -> Result<kube::Client, String> {
 }
 
 async fn run(args: Run) -> Result<(), String> {
-    init_log(args.log_format);
     let astro = Endpoint::with_deadline(&args.astro_url, args.request_deadline)
         .map_err(|error| format!("--astro-url: {error}"))?;
     check_waits(&args)?;
@@ -257,6 +288,7 @@ async fn run(args: Run) -> Result<(), String> {
             delete: args.deletes_per_second,
             get: args.gets_per_second,
         },
+        admin: args.admin_address,
     };
     operator::run(client, election, settings, asked_to_stop())
         .await
@@ -304,25 +336,6 @@ async fn asked_to_stop() {
     tokio::select! {
         _ = interrupted => {}
         _ = terminated.recv() => {}
-    }
-}
-
-/// Logs go to standard error; `RUST_LOG` chooses what is logged.
-fn init_log(format: Option<LogFormat>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let json = match format {
-        Some(LogFormat::Json) => true,
-        Some(LogFormat::Text) => false,
-        None => !terminal,
-    };
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(terminal).init();
     }
 }
 

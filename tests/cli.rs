@@ -83,6 +83,26 @@ fn errors_at_start_say_what_to_do() {
         "not https",
     );
     fails(&["run", "--astro-url", "astro"], &[], "--astro-url");
+    fails(
+        &["run", "--admin-address", ":8080"],
+        &[],
+        "write it like 127.0.0.1:8080",
+    );
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    fails(
+        &["run", "--admin-address", &taken],
+        &[("KUBECONFIG", nobody)],
+        "Choose another --admin-address",
+    );
+    fails(
+        &["run"],
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ],
+        "exported by http/protobuf only",
+    );
     fails(&["run", "--token", "abc"], &[], "unexpected argument");
     fails(&["invite", "get", "x"], &[], "there is no token");
     fails(

@@ -6,6 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::metrics::Waits;
+
 /// What a call costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -53,6 +55,7 @@ pub enum Class {
 #[derive(Debug)]
 pub struct Budget {
     lanes: Mutex<[Lane; 3]>,
+    waits: Waits,
 }
 
 #[derive(Debug)]
@@ -142,12 +145,31 @@ impl Budget {
                 Lane::new(rates.delete),
                 Lane::new(rates.get),
             ]),
+            waits: Waits::default(),
         }
+    }
+
+    /// The same budget, whose waits are counted in `waits`.
+    #[must_use]
+    pub fn counted_in(self, waits: Waits) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// Who waits, and for how long.
+    #[must_use]
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Takes a permit for `who`, or tells the time of its place in line. The place is kept: asking
     /// again at that time gets the permit, unless somebody of a better class came in between.
     pub fn take(&self, verb: Verb, class: Class, who: &str) -> Result<(), Instant> {
+        let answer = self.ask(verb, class, who);
+        self.waits.asked(verb, who, answer);
+        answer
+    }
+
+    fn ask(&self, verb: Verb, class: Class, who: &str) -> Result<(), Instant> {
         let now = Instant::now();
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];
@@ -164,7 +186,9 @@ impl Budget {
     /// without waiting long in between.
     pub fn reserve(&self, verb: Verb, class: Class, who: &str) -> Instant {
         let now = Instant::now();
-        self.lanes.lock()[verb as usize].keep(class, who, now)
+        let at = self.lanes.lock()[verb as usize].keep(class, who, now);
+        self.waits.asked(verb, who, Err(at));
+        at
     }
 
     /// Takes a permit, waiting for it: for the directory, which nothing waits behind.
@@ -176,6 +200,7 @@ impl Budget {
 
     /// Gives up the places of `who`, and those that nobody came for.
     pub fn forget(&self, who: &str) {
+        self.waits.forget(who);
         let now = Instant::now();
         for lane in &mut *self.lanes.lock() {
             lane.places

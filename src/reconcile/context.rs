@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -11,13 +10,14 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::cache::Invites;
+use super::cache::{Filled, Invites};
 use super::connection::Link;
 use super::events::Events;
 use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
 use crate::leadership::{Leadership, Term};
+use crate::metrics::Metrics;
 use crate::resources::{Address, OrgInvite, Organization, Reason};
 
 /// The waits of the one-e-mail protocol.
@@ -54,12 +54,14 @@ pub struct Context {
     pub astro: Endpoint,
     /// Calls a second.
     pub rates: Rates,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The namespace of the token Secrets.
     pub own_namespace: String,
     /// The Organizations that this installation looks after; empty for all.
     pub only: Vec<String>,
-    /// Whether the caches have been filled: [`Context::fill`].
-    pub filled: AtomicBool,
+    /// Which caches have been filled. It says nothing of leadership: a standby's are, too.
+    pub filled: Arc<Filled>,
     /// Triggers reconciles of `OrgInvite`s.
     pub trigger_invites: UnboundedSender<ObjectRef<OrgInvite>>,
     /// Triggers reconciles of Organizations.
@@ -73,6 +75,12 @@ impl Context {
         self.only.is_empty() || self.only.iter().any(|name| name == organization)
     }
 
+    /// Whether this process is the one that acts for the Organization now.
+    #[must_use]
+    pub fn acts_for(&self, organization: &str) -> bool {
+        self.serves(organization) && self.leadership.term().is_some()
+    }
+
     /// Which `OrgInvite`s are cached, as a field selector; `None` for all.
     #[must_use]
     pub fn invite_selector(&self) -> Option<String> {
@@ -80,21 +88,6 @@ impl Context {
             [only] => Some(format!("spec.organizationRef.name={only}")),
             _ => None,
         }
-    }
-
-    /// Waits until all caches have been filled from the cluster once. Only for the task that runs the
-    /// controllers: they wait for that as well, and a store wakes no second task.
-    pub async fn fill(&self) {
-        self.namespaces.wait_until_ready().await.ok();
-        self.organizations.wait_until_ready().await.ok();
-        self.invites.store().wait_until_ready().await.ok();
-        self.filled.store(true, Ordering::Release);
-    }
-
-    /// Whether the caches have been filled. It says nothing of leadership: a standby's are, too.
-    #[must_use]
-    pub fn is_filled(&self) -> bool {
-        self.filled.load(Ordering::Acquire)
     }
 
     /// The connection of a term to an Organization.
@@ -109,6 +102,19 @@ impl Context {
                 message: format!("There is no Organization {organization}. Create it, or create this object with another organizationRef"),
             })
         })
+    }
+
+    /// All connections of the present term, by the Organization's name.
+    #[must_use]
+    pub fn links(&self) -> Vec<(String, Link)> {
+        let Some(term) = self.leadership.term() else {
+            return Vec::new();
+        };
+        let links = term.links.read();
+        links
+            .iter()
+            .map(|(name, link)| (name.clone(), link.clone()))
+            .collect()
     }
 
     /// Whether the namespace is in the cache yet.

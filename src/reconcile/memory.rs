@@ -22,6 +22,8 @@ pub struct Memory {
     /// ID of an attempt that is patched, with the replaced invite's DELETE answered, and whose POST
     /// was not sent yet.
     pub underway: Option<String>,
+    /// ID of the last attempt whose e-mail is counted.
+    pub counted: Option<String>,
     /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
     pub revoked: Option<Revoked>,
     /// Why Astro refused the last POST, and for what.

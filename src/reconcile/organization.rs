@@ -3,11 +3,11 @@
 mod report;
 
 use std::collections::HashSet;
-use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tracing::Instrument as _;
 
+use super::cache::Kind;
 use super::connection::{Connection, Link, Policy, Unread};
 use super::context::Context;
 use super::write::has_finalizer;
@@ -39,24 +40,23 @@ const RECOUNT: Duration = Duration::from_secs(10);
 /// How long an organization may go unread without a doubt, at least; and at least two intervals.
 const UNREAD: Duration = Duration::from_hours(1);
 
-/// Reconciles one Organization. Failures are logged here and tried again.
-pub async fn reconcile(
-    object: Arc<Organization>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
+/// Reconciles one Organization. Failures are logged here.
+pub async fn reconcile(object: Arc<Organization>, context: Arc<Context>) -> Result<Action, Error> {
     let name = object.name_any();
     let Some(term) = context.leadership.term().filter(|_| context.serves(&name)) else {
         return Ok(Action::await_change());
     };
-    let span = tracing::info_span!("reconcile", object.name = name);
-    let turn =
-        async {
-            attend(&object, &name, &term, &context).await.unwrap_or_else(|error| {
+    let span = tracing::info_span!(
+        "reconcile",
+        object.kind = "Organization",
+        object.name = name
+    );
+    attend(&object, &name, &term, &context)
+        .inspect_err(|error| {
             tracing::warn!(%error, "the Organization cannot be reconciled; it is tried again");
-            Action::requeue(crate::astro::directory::backoff(4))
         })
-        };
-    Ok(turn.instrument(span).await)
+        .instrument(span)
+        .await
 }
 
 /// An Organization was deleted: its `OrgInvite`s learn that nothing can be done for them.
@@ -67,6 +67,7 @@ pub fn forget(name: &str, context: &Context) {
     if term.links.write().remove(name).is_some() {
         tracing::info!(organization = name, "the Organization is gone");
     }
+    context.metrics.forget(name);
     context.trigger_all_of(name);
     // One that had to stand back may take its place.
     for other in context.organizations.state() {
@@ -301,13 +302,15 @@ fn connect(
     let client = Client::new(&context.astro, &object.spec.organization_id, token.value);
     let astro: Arc<dyn Astro> =
         Arc::new(Fenced::new(client, Arc::clone(&context.leadership), term));
-    let budget = Arc::new(Budget::new(context.rates));
-    let directory = Arc::new(Directory::new(
+    let metrics = context.metrics.organization(name);
+    let budget = Arc::new(Budget::new(context.rates).counted_in(metrics.waits()));
+    let directory = Directory::new(
         Arc::clone(&astro),
         Arc::clone(&budget),
         context.timing.listing_delay,
         object.spec.sync_interval(),
-    ));
+    );
+    let directory = Arc::new(directory.counted_in(metrics));
     let reading = tokio::spawn(read(
         name.to_owned(),
         Arc::clone(&directory),
@@ -361,7 +364,7 @@ fn unread(object: &Organization) -> Unread {
 /// Reads the organization's people for ever and passes the news on.
 async fn read(name: String, directory: Arc<Directory>, context: Arc<Context>) {
     let own = ObjectRef::new(&name);
-    context.invites.ready().await;
+    context.filled.wait(&[Kind::OrgInvites]).await;
     let known = || recorded_people(&name, &directory, &context);
     directory
         .run(known, |news| match news {

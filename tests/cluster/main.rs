@@ -4,6 +4,7 @@
 //! own fake of Astro and its own operator processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admin;
 mod admission;
 mod cable;
 mod claims;
@@ -19,5 +20,6 @@ mod policy;
 mod restored;
 mod scale;
 mod switches;
+mod telemetry;
 mod token;
 mod world;

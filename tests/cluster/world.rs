@@ -44,7 +44,9 @@ pub struct World {
     pub organization: String,
     pub astro: FakeAstro,
     pub operator: Option<Operator>,
-    user: String,
+    /// More variables for the operator's environment.
+    pub environment: Vec<(String, String)>,
+    pub user: String,
     plane: &'static ControlPlane,
     judge: Judge,
     /// The operators' logs.
@@ -77,6 +79,7 @@ impl World {
             namespace: name.clone(),
             organization: name.clone(),
             operator: None,
+            environment: Vec::new(),
             user: format!("operator-{name}"),
             dir,
             judge: Judge::watch(client.clone(), &name),
@@ -115,7 +118,12 @@ impl World {
     }
 
     pub fn start_operator_with(&mut self, more: &[&str]) {
-        let kubeconfig = self.kubeconfig(&self.user);
+        self.start_operator_in_group(Some("system:masters"), more);
+    }
+
+    /// Starts an operator whose user is in that group, or in none: then it may do what RBAC grants it.
+    pub fn start_operator_in_group(&mut self, group: Option<&str>, more: &[&str]) {
+        let kubeconfig = self.plane.kubeconfig_for(&self.user, group).unwrap();
         self.operator = Some(self.launch("operator", &kubeconfig, more));
     }
 
@@ -206,7 +214,21 @@ impl World {
             }
         }
         let binary = Path::new(env!("CARGO_BIN_EXE_orginvite-operator"));
-        Operator::start_as(pod, binary, kubeconfig, &self.log_of(pod), &args).unwrap()
+        let mut environment = self.environment.clone();
+        environment.push(("HOSTNAME".to_owned(), pod.to_owned()));
+        Operator::start_in(binary, kubeconfig, &self.log_of(pod), &args, &environment).unwrap()
+    }
+
+    /// What the operator's admin server answers.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let operator = self.operator.as_ref().unwrap();
+        self.until("the admin server listens", || {
+            operator.admin_address().is_some()
+        })
+        .await;
+        let url = format!("http://{}{path}", operator.admin_address().unwrap());
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Kills the operator with SIGKILL.

@@ -14,9 +14,6 @@ use crate::chart::{documents, find, render};
 use crate::pods::{account, program};
 use crate::tools::{DEADLINE, Helm, Kubectl, project};
 
-/// Flags in the chart that the operator does not have yet. Once it has `--admin-address`, here it is `127.0.0.1:0`.
-const NOT_YET: [&str; 2] = ["--lease-name", "--admin-address"];
-
 /// One release, the namespace of a team that may invite, and a fake of Astro.
 pub struct Installation {
     pub plane: &'static ControlPlane,
@@ -61,7 +58,9 @@ impl Installation {
             "operator": {
                 "astroUrl": astro.url(),
                 "organizations": [name],
-                "settle": "1500ms",
+                "settle": "3500ms",
+                "leaseDuration": "1s",
+                "requestDeadline": "2s",
                 "listingDelay": "200ms",
                 "emailSpacing": "1ms",
                 "postsPerSecond": 1000,
@@ -123,11 +122,12 @@ impl Installation {
             serde_json::from_value(pod["containers"][0]["args"].clone()).unwrap();
         let (run, flags) = arguments.split_first().unwrap();
         assert_eq!(run, "run");
-        let flags: Vec<String> = flags
-            .iter()
-            .filter(|flag| !NOT_YET.iter().any(|absent| flag.starts_with(absent)))
-            .cloned()
-            .collect();
+        // Several run on this one machine, which a pod has for itself.
+        let own_port = |flag: &String| match flag.strip_prefix("--admin-address=") {
+            Some(_) => "--admin-address=127.0.0.1:0".to_owned(),
+            None => flag.clone(),
+        };
+        let flags: Vec<String> = flags.iter().map(own_port).collect();
         self.operator = Some(Operator::start(program(), &kubeconfig, &self.log, &flags).unwrap());
     }
 

@@ -1,6 +1,7 @@
 //! The operator as its own process, as it runs in production.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -14,6 +15,8 @@ use crate::control_plane::process::die_with_parent;
 pub struct Operator {
     child: Child,
     log: PathBuf,
+    /// Where its own lines begin in the log.
+    begins: usize,
 }
 
 impl Operator {
@@ -24,25 +27,26 @@ impl Operator {
         log: &Path,
         args: &[String],
     ) -> anyhow::Result<Self> {
-        Self::start_as("operator", binary, kubeconfig, log, args)
+        Self::start_in(binary, kubeconfig, log, args, &[])
     }
 
-    /// The same in a pod of that name.
-    pub fn start_as(
-        pod: &str,
+    /// The same, with more variables in its environment.
+    pub fn start_in(
         binary: &Path,
         kubeconfig: &Path,
         log: &Path,
         args: &[String],
+        environment: &[(String, String)],
     ) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
+        let begins = usize::try_from(file.metadata()?.len())?;
         let mut command = Command::new(binary);
         command
             .arg("run")
             .args(args)
             .env("KUBECONFIG", kubeconfig)
-            .env("HOSTNAME", pod)
             .env("RUST_LOG", "info,orginvite_operator=debug")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file);
@@ -53,6 +57,7 @@ impl Operator {
         Ok(Self {
             child,
             log: log.to_owned(),
+            begins,
         })
     }
 
@@ -85,6 +90,17 @@ impl Operator {
     /// How it ended, if it did.
     pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
+    }
+
+    /// Where its admin server listens, once its log says so.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let lines = log.get(self.begins..)?.lines();
+        let mut lines = lines.filter(|line| line.contains("serving /livez"));
+        let (_, rest) = lines.next()?.split_once("address")?;
+        let rest = rest.trim_start_matches(['"', ':', '=']);
+        rest.split(['"', ' ', ',']).next()?.parse().ok()
     }
 
     /// What it logged so far.
