@@ -14,6 +14,7 @@ check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
-# Writes the files that are made from the types.
+# Writes the files that are made from the types and from the chart.
 generate:
 	UPDATE=1 cargo test --test definitions
+	UPDATE=1 cargo test --test packaging generated

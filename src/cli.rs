@@ -1,20 +1,25 @@
 //! The command line: the only reader of flags and environment.
 
 use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
 use secrecy::SecretString;
-use tracing_subscriber::EnvFilter;
 
 use crate::astro::budget::Rates;
 use crate::astro::http::{DEFAULT_URL, Endpoint, Session};
 use crate::astro::{Error as AstroError, Invite, InviteAnswer, Subject};
+use crate::install;
+use crate::leadership::lease;
 use crate::operator::{self, Settings};
 use crate::reconcile::context::Timing;
 use crate::resources;
+use crate::telemetry::{LogFormat, Telemetry};
 
 /// The environment variable that a token is read from.
 const TOKEN_VARIABLE: &str = "ASTRO_API_TOKEN";
@@ -31,14 +36,25 @@ struct Cli {
 enum Command {
     /// Run the operator against the cluster of KUBECONFIG or of the pod's service account.
     Run(Run),
-    /// Print the custom resource definitions as YAML.
-    Crd,
+    /// Print the custom resource definitions as YAML, or apply them.
+    Crd(Crd),
+    /// Fail, and say what to do, while there are objects that need the operator to be deleted.
+    CheckUninstall(CheckUninstall),
     /// Look at or answer a single invitation, as a person.
     #[command(subcommand)]
     Invite(InviteCommand),
 }
 
+/// What `run` reads beside its flags.
+const ENVIRONMENT: &str = "\
+Environment:
+  KUBECONFIG                   the cluster, unless it runs in a pod with a service account
+  RUST_LOG                     what is logged [default: info]
+  OTEL_EXPORTER_OTLP_ENDPOINT  where traces are sent to by OTLP over http/protobuf, with the other
+                               standard OTEL_ variables; without it, nowhere";
+
 #[derive(Args)]
+#[command(after_help = ENVIRONMENT)]
 struct Run {
     /// Base URL of the Astro API.
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
@@ -49,7 +65,18 @@ struct Run {
     /// Look after these Organizations only, by name [default: all].
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     organizations: Vec<String>,
-    /// How long an e-mail whose outcome is unknown may take to show in the list of users.
+    /// Name of the Lease that elects the leader, in the namespace of the token Secrets. Installations
+    /// in one namespace that split the work by --organizations need one each.
+    #[arg(long, value_name = "NAME", default_value = "orginvite-operator")]
+    lease_name: String,
+    /// How long a leader that says nothing any more is waited for; whole seconds.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    lease_duration: Duration,
+    /// How long a call to the Astro API may take.
+    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
+    request_deadline: Duration,
+    /// How long an e-mail whose outcome is unknown may take to show in the list of users: longer than
+    /// --request-deadline, --lease-duration and --listing-delay together.
     #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = duration)]
     settle: Duration,
     /// How long the list of users may lag behind a call.
@@ -67,15 +94,41 @@ struct Run {
     /// Reads a second with one token.
     #[arg(long, value_name = "N", default_value_t = Rates::default().get)]
     gets_per_second: u32,
+    /// Where /livez, /readyz and /metrics are served [default: a free port of this machine only, which
+    /// the log names].
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        default_value = "127.0.0.1:0",
+        hide_default_value = true,
+        value_parser = address
+    )]
+    admin_address: SocketAddr,
     /// Format of the log [default: text on a terminal, JSON otherwise].
     #[arg(long)]
     log_format: Option<LogFormat>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
+#[derive(Args)]
+struct Crd {
+    /// Apply them to the cluster instead, and wait until it serves them.
+    #[arg(long)]
+    apply: bool,
+    /// Whose fields they are then, as in kubectl apply --server-side.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "orginvite-operator",
+        requires = "apply"
+    )]
+    field_manager: String,
+}
+
+#[derive(Args)]
+struct CheckUninstall {
+    /// The Organizations that the operator looks after, by name [default: all].
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    organizations: Vec<String>,
 }
 
 #[derive(Subcommand)]
@@ -112,6 +165,12 @@ fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration.into())
 }
 
+/// An address to listen on.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "write it like 127.0.0.1:8080, 0.0.0.0:8080 or [::]:8080".to_owned())
+}
+
 /// Runs the command line; what goes wrong is said in one sentence on standard error.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -127,14 +186,27 @@ pub fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
+    let telemetry = match &cli.command {
+        Command::Run(args) => {
+            match Telemetry::start(args.log_format, |name| std::env::var(name).ok()) {
+                Ok(telemetry) => Some(telemetry),
+                Err(error) => return fail(&error.to_string()),
+            }
+        }
+        Command::Crd(_) | Command::CheckUninstall(_) | Command::Invite(_) => None,
+    };
     let outcome = runtime.block_on(async {
         match cli.command {
             Command::Run(args) => run(args).await,
-            Command::Crd => crd(),
+            Command::Crd(args) => crd(args).await,
+            Command::CheckUninstall(args) => check_uninstall(args).await,
             Command::Invite(command) => invite(command).await,
         }
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
+    if let Some(telemetry) = telemetry {
+        telemetry.flush();
+    }
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => fail(&message),
@@ -152,28 +224,59 @@ fn print(text: &str) -> Result<(), String> {
         .map_err(|error| format!("cannot write the output: {error}"))
 }
 
-fn crd() -> Result<(), String> {
-    print(
-        &resources::crds_yaml()
-            .map_err(|error| format!("cannot write the definitions: {error}"))?,
-    )
+async fn crd(args: Crd) -> Result<(), String> {
+    if !args.apply {
+        return print(
+            &resources::crds_yaml()
+                .map_err(|error| format!("cannot write the definitions: {error}"))?,
+        );
+    }
+    let client = connect(cluster().await?)?;
+    let applied = install::apply_definitions(&client, &args.field_manager)
+        .await
+        .map_err(|error| error.to_string())?;
+    print(&format!("applied {}\n", applied.join(", ")))
+}
+
+async fn check_uninstall(args: CheckUninstall) -> Result<(), String> {
+    let client = connect(cluster().await?)?;
+    let held = install::held(&client, &args.organizations)
+        .await
+        .map_err(|error| format!("it cannot be told what needs the operator: {error}"))?;
+    if !held.is_empty() {
+        return Err(held.to_string());
+    }
+    print("nothing needs the operator\n")
+}
+
+/// The cluster of KUBECONFIG, or of the pod's service account.
+async fn cluster() -> Result<kube::Config, String> {
+    kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))
+}
+
+fn connect(config: kube::Config) -> Result<kube::Client, String> {
+    kube::Client::try_from(config)
+        .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))
 }
 
 async fn run(args: Run) -> Result<(), String> {
-    init_log(args.log_format);
-    let astro = Endpoint::new(&args.astro_url).map_err(|error| format!("--astro-url: {error}"))?;
-    if args.settle < args.listing_delay {
-        return Err("--settle must not be shorter than --listing-delay: an e-mail that the list does not show yet would be sent again".to_owned());
-    }
-    let config = kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))?;
+    let astro = Endpoint::with_deadline(&args.astro_url, args.request_deadline)
+        .map_err(|error| format!("--astro-url: {error}"))?;
+    check_waits(&args)?;
+    let config = cluster().await?;
     let namespace = args
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());
-    let client = kube::Client::try_from(config)
-        .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))?;
+    let (client, election) = (connect(config.clone())?, connect(config)?);
     let settings = Settings {
         astro,
+        request_deadline: args.request_deadline,
         namespace,
+        lease: lease::Settings {
+            name: args.lease_name,
+            identity: identity(),
+            duration: args.lease_duration,
+        },
         organizations: args.organizations,
         timing: Timing {
             settle: args.settle,
@@ -185,10 +288,41 @@ async fn run(args: Run) -> Result<(), String> {
             delete: args.deletes_per_second,
             get: args.gets_per_second,
         },
+        admin: args.admin_address,
     };
-    operator::run(client, settings, asked_to_stop())
+    operator::run(client, election, settings, asked_to_stop())
         .await
         .map_err(|error| error.to_string())
+}
+
+/// Refuses waits under which an e-mail could be sent again.
+fn check_waits(args: &Run) -> Result<(), String> {
+    if args.lease_duration.as_secs() == 0 || args.lease_duration.subsec_nanos() != 0 {
+        return Err(
+            "--lease-duration must be whole seconds, one at least: a Lease knows no others"
+                .to_owned(),
+        );
+    }
+    let least = args.request_deadline + args.lease_duration + args.listing_delay;
+    if args.settle <= least {
+        return Err(format!(
+            "--settle ({:?}) must be longer than --request-deadline, --lease-duration and --listing-delay together ({least:?}): an e-mail that the leader before sent and that the list does not show yet would be sent again",
+            args.settle
+        ));
+    }
+    Ok(())
+}
+
+/// Who this process is: the pod's name, which Kubernetes puts there, and a suffix that makes it
+/// another one after a restart of the container.
+fn identity() -> String {
+    let pod = std::env::var("HOSTNAME").unwrap_or_else(|_| env!("CARGO_PKG_NAME").to_owned());
+    let suffix: String = rand::rng()
+        .sample_iter(Alphanumeric)
+        .take(8)
+        .map(char::from)
+        .collect();
+    format!("{pod}_{suffix}")
 }
 
 async fn asked_to_stop() {
@@ -202,25 +336,6 @@ async fn asked_to_stop() {
     tokio::select! {
         _ = interrupted => {}
         _ = terminated.recv() => {}
-    }
-}
-
-/// Logs go to standard error; `RUST_LOG` chooses what is logged.
-fn init_log(format: Option<LogFormat>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let terminal = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    let json = match format {
-        Some(LogFormat::Json) => true,
-        Some(LogFormat::Text) => false,
-        None => !terminal,
-    };
-    if json {
-        builder.json().flatten_event(true).init();
-    } else {
-        builder.with_ansi(terminal).init();
     }
 }
 

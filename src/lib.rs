@@ -1,12 +1,18 @@
 //! Keeps the members of an Astro organization in Git: one `OrgInvite`, one invitation, one e-mail.
 
+pub mod admin;
 pub mod astro;
 pub mod claims;
 pub mod cli;
 pub mod error;
+pub mod install;
 pub mod leadership;
+pub mod metrics;
 pub mod operator;
 pub mod plan;
 pub mod policy;
 pub mod reconcile;
 pub mod resources;
+pub mod state_metrics;
+pub mod takeover;
+pub mod telemetry;

@@ -1,44 +1,63 @@
 //! Wiring: watches, controllers, and their end.
 
-use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{Stream, StreamExt, TryStreamExt, future};
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt, future};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config as ControllerConfig, Error as ControllerError};
-use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::reflector::{self, Lookup, ObjectRef};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates};
 use kube::{Api, Client, ResourceExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::admin::{self, Admin};
 use crate::astro::budget::Rates;
+use crate::astro::directory::backoff;
 use crate::astro::http::Endpoint;
-use crate::leadership::Leadership;
-use crate::reconcile::cache::{Invites, slim};
+use crate::error::Error;
+use crate::leadership::lease::{self, Candidate};
+use crate::leadership::{Leadership, Term};
+use crate::metrics::Metrics;
+use crate::metrics::reconciles::Reconciles;
+use crate::reconcile::cache::{Filled, Invites, Kind, slim};
 use crate::reconcile::context::{Context, Timing};
 use crate::reconcile::events::Events;
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
+use crate::state_metrics;
+use crate::takeover;
 
 /// How many `OrgInvite`s are reconciled at once.
 const CONCURRENCY: u16 = 32;
+/// How long a reconcile under way may take beside its calls to Astro once the operator is to stop.
+const CLUSTER_ALLOWANCE: Duration = Duration::from_secs(10);
 
 /// What the operator is told at start.
 pub struct Settings {
     /// The Astro API.
     pub astro: Endpoint,
-    /// The namespace of the token Secrets.
+    /// How long a call to it may take.
+    pub request_deadline: Duration,
+    /// The namespace of the token Secrets and of the Lease.
     pub namespace: String,
+    /// Who leads.
+    pub lease: lease::Settings,
     /// The Organizations to look after; empty for all.
     pub organizations: Vec<String>,
     /// The waits of the one-e-mail protocol.
     pub timing: Timing,
     /// Calls a second.
     pub rates: Rates,
+    /// Where `/livez`, `/readyz` and `/metrics` are served.
+    pub admin: SocketAddr,
 }
 
 /// Why the operator cannot start.
@@ -57,54 +76,72 @@ pub enum StartError {
         /// The API server's word.
         error: Box<kube::core::Status>,
     },
+    /// The admin server's address is not to be had.
+    #[error(
+        "cannot serve /livez, /readyz and /metrics on {address}: {error}. Choose another --admin-address"
+    )]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// What went wrong.
+        error: std::io::Error,
+    },
     /// The cluster does not answer.
     #[error("the cluster does not answer: {0}. Check KUBECONFIG and that the API server is up")]
     Unreachable(kube::Error),
 }
 
-/// Runs until `stop` resolves; what is under way then is finished.
+/// Runs until `stop` resolves; what is under way then is finished. The Lease is read and written by
+/// `election`, a client of its own: a renewal shares no connection with anything else.
 pub async fn run(
     client: Client,
+    election: Client,
     settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
-    check(
-        &Api::<Organization>::all(client.clone()),
-        "organizations.iam.astronomer.io",
-    )
-    .await?;
-    check(
-        &Api::<OrgInvite>::all(client.clone()),
-        "orginvites.iam.astronomer.io",
-    )
-    .await?;
+    let listener = admin::bind(settings.admin)
+        .await
+        .map_err(|error| StartError::Admin {
+            address: settings.admin,
+            error,
+        })?;
+    check_cluster(&client, &settings).await?;
 
     let (trigger_invites, invite_triggers) = mpsc::unbounded_channel();
     let (trigger_organizations, organization_triggers) = mpsc::unbounded_channel();
     let (invite_store, invite_writer) = reflector::store();
     let (organization_store, organization_writer) = reflector::store();
     let (namespace_store, namespace_writer) = reflector::store();
+    let metrics = Metrics::default();
+    let filled = Arc::new(Filled::default());
     let events = Events::new(client.clone());
+    let leadership = Arc::new(Leadership::new(settings.lease.validity()));
+    let candidate = Candidate::new(election, &settings.namespace, settings.lease);
     let context = Arc::new(Context {
         client: client.clone(),
         writer: Writer::new(client),
-        invites: Invites::new(invite_store.clone()),
+        invites: Invites::new(invite_store, Arc::clone(&filled)),
         organizations: organization_store.clone(),
         namespaces: namespace_store.clone(),
-        leadership: Leadership::alone(),
+        leadership: Arc::clone(&leadership),
         events,
         timing: settings.timing,
-        astro: settings.astro,
+        astro: settings.astro.counted_in(metrics.clone()),
         rates: settings.rates,
+        metrics,
         own_namespace: settings.namespace,
         only: settings.organizations,
-        links: parking_lot::RwLock::default(),
+        filled: Arc::clone(&filled),
         trigger_invites,
         trigger_organizations,
     });
+    let registry = state_metrics::registry(&context);
+    let answering = admin::serve(listener, Admin { filled, registry });
+
     let (stopping, stopped) = watch::channel(false);
     tokio::spawn(async move {
         stop.await;
+        tracing::info!("asked to stop: what is under way is finished");
         stopping.send(true).ok();
     });
 
@@ -114,24 +151,57 @@ pub async fn run(
         organization_triggers,
         stopped.clone(),
     );
-    let invites = control_invites(&context, invite_writer, invite_triggers, stopped);
+    let invites = control_invites(&context, invite_writer, invite_triggers, stopped.clone());
     let controllers = async {
         // Policies and connections first: an Organization that is not known yet is not missing.
         let invites = async {
-            namespace_store.wait_until_ready().await.ok();
-            organization_store.wait_until_ready().await.ok();
+            let first = [Kind::Namespaces, Kind::Organizations];
+            context.filled.wait(&first).await;
             invites.await;
         };
         future::join(invites, organizations).await
     };
+    // On its own, so that no reconcile keeps it from renewing.
+    let (begun, terms) = mpsc::unbounded_channel();
+    let (finished, is_finished) = oneshot::channel::<()>();
+    let mut election = tokio::spawn(async move {
+        let finished = async {
+            // Whoever ends without a word may leave something under way: the lease is kept then.
+            if is_finished.await.is_err() {
+                future::pending::<()>().await;
+            }
+        };
+        candidate.run(&leadership, begun, finished).await;
+    });
+    // A reconcile makes two calls to Astro at most, and some to the cluster.
+    let overdue = 2 * settings.request_deadline + CLUSTER_ALLOWANCE;
     tracing::info!("watching");
     tokio::select! {
-        ((), ()) = controllers => {}
+        ((), ()) = controllers => {
+            finished.send(()).ok();
+            election.await.ok();
+        }
+        () = begin_terms(terms, &context) => {}
+        _ = &mut election => tracing::error!("the election ended"),
         () = watch_namespaces(&context, namespace_writer) => tracing::error!("the watch on namespaces ended"),
         () = watch_secrets(&context) => tracing::error!("the watch on Secrets ended"),
+        () = until(stopped).then(|()| tokio::time::sleep(overdue)) => {
+            tracing::error!("what is under way did not end in time: the Lease is left to expire");
+        }
+        () = answering => tracing::error!("the admin server ended"),
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Begins each term that comes.
+async fn begin_terms(mut terms: mpsc::UnboundedReceiver<Arc<Term>>, context: &Context) {
+    context.filled.wait(&Kind::ALL).await;
+    tracing::info!("the caches are filled");
+    while let Some(term) = terms.recv().await {
+        Box::pin(takeover::begin(&term, context)).await;
+    }
+    future::pending::<()>().await;
 }
 
 /// Keeps the labels of namespaces, and plans again what a change of them is about.
@@ -143,6 +213,11 @@ async fn watch_namespaces(
     kube::runtime::watcher(api, watcher::Config::default())
         .default_backoff()
         .reflect(writer)
+        .inspect_ok(|event| {
+            if matches!(event, Event::InitDone) {
+                context.filled.mark(Kind::Namespaces);
+            }
+        })
         .touched_objects()
         .predicate_filter(predicates::labels, PredicateConfig::default())
         .for_each(|namespace| {
@@ -184,18 +259,24 @@ fn control_organizations(
     let events = kube::runtime::watcher(api, watcher::Config::default())
         .default_backoff()
         .reflect(writer);
+    let reconciles = context.metrics.organizations.clone();
     Controller::for_stream(
-        followed(events, Arc::clone(context)),
+        reconciles.seen(followed(events, Arc::clone(context))),
         context.organizations.clone(),
     )
-    .reconcile_on(UnboundedReceiverStream::new(triggers))
+    .reconcile_on(reconciles.asked(UnboundedReceiverStream::new(triggers)))
     .graceful_shutdown_on(until(stopped))
     .run(
-        organization::reconcile,
-        |_, error, _| match *error {},
+        |object: Arc<Organization>, context: Arc<Context>| async move {
+            let acts = context.acts_for(&object.name_any());
+            let reconcile = organization::reconcile(Arc::clone(&object), Arc::clone(&context));
+            let reconciles = &context.metrics.organizations;
+            reconciles.count(object.as_ref(), acts, reconcile).await
+        },
+        |_, _, _| Action::requeue(backoff(4)),
         Arc::clone(context),
     )
-    .for_each(log)
+    .for_each(move |outcome| log(outcome, &reconciles))
 }
 
 fn control_invites(
@@ -205,9 +286,9 @@ fn control_invites(
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
     let api: Api<OrgInvite> = Api::all(context.client.clone());
-    let config = match context.only.as_slice() {
-        [only] => watcher::Config::default().fields(&format!("spec.organizationRef.name={only}")),
-        _ => watcher::Config::default(),
+    let config = watcher::Config {
+        field_selector: context.invite_selector(),
+        ..watcher::Config::default()
     };
     let store = writer.as_reader();
     let events = kube::runtime::watcher(api, config)
@@ -220,16 +301,25 @@ fn control_invites(
             trigger.send(other).ok();
         }
     });
-    Controller::for_stream(events.applied_objects(), store)
+    let reconciles = context.metrics.org_invites.clone();
+    Controller::for_stream(reconciles.seen(events.applied_objects()), store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
-        .reconcile_on(UnboundedReceiverStream::new(triggers))
+        .reconcile_on(reconciles.asked(UnboundedReceiverStream::new(triggers)))
         .graceful_shutdown_on(until(stopped))
         .run(
-            org_invite::reconcile,
-            |_, error, _| match *error {},
+            |object: Arc<OrgInvite>, context: Arc<Context>| async move {
+                let acts = context.acts_for(&object.spec.organization_ref.name);
+                let reconcile = Box::pin(org_invite::reconcile(
+                    Arc::clone(&object),
+                    Arc::clone(&context),
+                ));
+                let reconciles = &context.metrics.org_invites;
+                reconciles.count(object.as_ref(), acts, reconcile).await
+            },
+            |_, _, _| Action::requeue(backoff(4)),
             Arc::clone(context),
         )
-        .for_each(log)
+        .for_each(move |outcome| log(outcome, &reconciles))
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
@@ -237,15 +327,18 @@ async fn until(mut stopped: watch::Receiver<bool>) {
 }
 
 /// What a controller's run tells beside its reconciles: failures of its watches.
-fn log<K: kube::runtime::reflector::Lookup>(
-    outcome: Result<(ObjectRef<K>, Action), ControllerError<Infallible, watcher::Error>>,
+fn log<K: Lookup>(
+    outcome: Result<(ObjectRef<K>, Action), ControllerError<Error, watcher::Error>>,
+    reconciles: &Reconciles,
 ) -> future::Ready<()>
 where
     K::DynamicType: std::fmt::Debug,
 {
     match outcome {
-        // An object that went between its trigger and its turn.
-        Ok(_) | Err(ControllerError::ObjectNotFound(_)) => {}
+        // A failed reconcile told of itself.
+        Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
+        // It went between its trigger and its turn.
+        Err(ControllerError::ObjectNotFound(object)) => reconciles.dropped(&object),
         Err(error) => tracing::warn!(%error, "watching failed; it is tried again"),
     }
     future::ready(())
@@ -258,6 +351,7 @@ fn followed(
 ) -> impl Stream<Item = watcher::Result<Organization>> {
     events
         .inspect_ok(move |event| match event {
+            Event::InitDone => context.filled.mark(Kind::Organizations),
             Event::Delete(object) => organization::forget(&object.name_any(), &context),
             Event::Apply(object)
                 if object.status.is_none()
@@ -300,15 +394,38 @@ fn trigger_token(secret: &PartialObjectMeta<Secret>, context: &Context) {
     }
 }
 
+/// Whether the cluster answers, knows the resources, and lets the operator read them.
+async fn check_cluster(client: &Client, settings: &Settings) -> Result<(), StartError> {
+    check(
+        &Api::<Organization>::all(client.clone()),
+        "organizations.iam.astronomer.io",
+        None,
+    )
+    .await?;
+    check(
+        &Api::<OrgInvite>::all(client.clone()),
+        "orginvites.iam.astronomer.io",
+        None,
+    )
+    .await?;
+    check(
+        &Api::<Lease>::namespaced(client.clone(), &settings.namespace),
+        "leases.coordination.k8s.io in its own namespace",
+        Some(&settings.lease.name),
+    )
+    .await
+}
+
 /// Whether the cluster answers and knows the resource.
-async fn check<K>(api: &Api<K>, what: &'static str) -> Result<(), StartError>
+async fn check<K>(api: &Api<K>, what: &'static str, name: Option<&str>) -> Result<(), StartError>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
 {
-    match api
-        .list_metadata(&kube::api::ListParams::default().limit(1))
-        .await
-    {
+    let params = ListParams {
+        field_selector: name.map(|name| format!("metadata.name={name}")),
+        ..ListParams::default().limit(1)
+    };
+    match api.list_metadata(&params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(StartError::NoDefinitions(what)),
         Err(kube::Error::Api(error)) if error.code == 403 || error.code == 401 => {

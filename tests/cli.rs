@@ -46,19 +46,63 @@ fn errors_at_start_say_what_to_do() {
         &[("KUBECONFIG", nobody)],
         "the cluster does not answer",
     );
+    fails(
+        &["check-uninstall"],
+        &[("KUBECONFIG", nobody)],
+        "it cannot be told what needs the operator",
+    );
+    fails(
+        &["crd", "--apply"],
+        &[("KUBECONFIG", nobody)],
+        "orginvites.iam.astronomer.io cannot be applied",
+    );
+    fails(&["crd", "--field-manager", "me"], &[], "--apply");
     fails(&["run", "--settle", "soon"], &[], "write it like 90s");
     fails(&["run", "--settle=-5s"], &[], "--settle");
+    // 15 s for the answer, 15 s for the lease, 10 s for the list.
     fails(
-        &["run", "--settle", "1s", "--listing-delay", "10s"],
-        &[],
-        "must not be shorter than --listing-delay",
+        &["run", "--settle", "40s"],
+        &[("KUBECONFIG", nobody)],
+        "together (40s)",
     );
+    fails(
+        &["run", "--settle", "40001ms"],
+        &[("KUBECONFIG", nobody)],
+        "the cluster does not answer",
+    );
+    for odd in ["0s", "1500ms"] {
+        fails(
+            &["run", "--lease-duration", odd],
+            &[],
+            "--lease-duration must be whole seconds",
+        );
+    }
     fails(
         &["run", "--astro-url", "http://astro.example.com"],
         &[],
         "not https",
     );
     fails(&["run", "--astro-url", "astro"], &[], "--astro-url");
+    fails(
+        &["run", "--admin-address", ":8080"],
+        &[],
+        "write it like 127.0.0.1:8080",
+    );
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = other.local_addr().unwrap().to_string();
+    fails(
+        &["run", "--admin-address", &taken],
+        &[("KUBECONFIG", nobody)],
+        "Choose another --admin-address",
+    );
+    fails(
+        &["run"],
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+        ],
+        "exported by http/protobuf only",
+    );
     fails(&["run", "--token", "abc"], &[], "unexpected argument");
     fails(&["invite", "get", "x"], &[], "there is no token");
     fails(

@@ -3,27 +3,42 @@
 
 use std::path::Path;
 
+use orginvite_operator::metrics::families;
 use orginvite_operator::resources::crds;
 
-/// `UPDATE=1 cargo test` writes them.
+/// The file at `path` holds `text`. `UPDATE=1 cargo test` writes it.
+fn is_kept(path: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "{} is stale: run `make generate`",
+        path.display()
+    );
+}
+
+/// In `crds/`, and once more where helm looks for them.
 #[test]
 fn the_definitions_in_crds_are_those_of_the_types() {
     for crd in crds() {
         let name = crd.metadata.name.clone().unwrap();
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("crds")
-            .join(format!("{name}.yaml"));
         let text = serde_yaml_ng::to_string(&crd).unwrap();
-        if std::env::var_os("UPDATE").is_some() {
-            std::fs::write(&path, &text).unwrap();
+        for directory in ["crds", "deploy/chart/crds"] {
+            is_kept(&format!("{directory}/{name}.yaml"), &text);
         }
-        let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(
-            kept == text,
-            "{} is stale: run `make generate`",
-            path.display()
-        );
     }
+}
+
+#[test]
+fn the_metrics_in_docs_are_those_of_the_code() {
+    let text = format!(
+        "# Metrics\n\nServed at `/metrics` of `--admin-address`, as OpenMetrics or as Prometheus text. This list is\ngenerated from `src/metrics/families.rs`. `resource` is OrgInvite or Organization, `organization`\nthe name of an Organization; what belongs to a deleted one is not shown any longer. No label holds\nan e-mail address, or anything else that the writer of an OrgInvite chooses.\n\n{}",
+        families::reference()
+    );
+    is_kept("docs/metrics.md", &text);
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::metrics::Waits;
+
 /// What a call costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -53,6 +55,7 @@ pub enum Class {
 #[derive(Debug)]
 pub struct Budget {
     lanes: Mutex<[Lane; 3]>,
+    waits: Waits,
 }
 
 #[derive(Debug)]
@@ -83,31 +86,30 @@ impl Lane {
 
     /// The next moment for a call of that class; nobody else gets it.
     fn place(&mut self, class: Class, now: Instant) -> Instant {
-        let at = match class {
-            Class::First => {
-                let at = self.next_first.max(now);
-                // Those who can wait move back by one.
-                let mut moved = false;
-                for (_, later) in self
-                    .places
-                    .values_mut()
-                    .filter(|(class, place)| *class == Class::Later && *place >= at)
-                {
-                    *later += self.spacing;
-                    moved = true;
+        let at =
+            match class {
+                Class::First => {
+                    let at = self.next_first.max(now);
+                    // Those who can wait move back by one, also whoever is late for a moment just past.
+                    let mut moved = false;
+                    for (_, later) in self.places.values_mut().filter(|(class, place)| {
+                        *class == Class::Later && *place + self.spacing > at
+                    }) {
+                        *later += self.spacing;
+                        moved = true;
+                    }
+                    self.next_first = at + self.spacing;
+                    if moved {
+                        self.next_later += self.spacing;
+                    }
+                    at
                 }
-                self.next_first = at + self.spacing;
-                if moved {
-                    self.next_later += self.spacing;
+                Class::Later => {
+                    let at = self.next_later.max(now);
+                    self.next_later = at + self.spacing;
+                    at
                 }
-                at
-            }
-            Class::Later => {
-                let at = self.next_later.max(now);
-                self.next_later = at + self.spacing;
-                at
-            }
-        };
+            };
         self.next_later = self.next_later.max(self.next_first);
         at
     }
@@ -143,12 +145,31 @@ impl Budget {
                 Lane::new(rates.delete),
                 Lane::new(rates.get),
             ]),
+            waits: Waits::default(),
         }
+    }
+
+    /// The same budget, whose waits are counted in `waits`.
+    #[must_use]
+    pub fn counted_in(self, waits: Waits) -> Self {
+        Self { waits, ..self }
+    }
+
+    /// Who waits, and for how long.
+    #[must_use]
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Takes a permit for `who`, or tells the time of its place in line. The place is kept: asking
     /// again at that time gets the permit, unless somebody of a better class came in between.
     pub fn take(&self, verb: Verb, class: Class, who: &str) -> Result<(), Instant> {
+        let answer = self.ask(verb, class, who);
+        self.waits.asked(verb, who, answer);
+        answer
+    }
+
+    fn ask(&self, verb: Verb, class: Class, who: &str) -> Result<(), Instant> {
         let now = Instant::now();
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];
@@ -165,7 +186,9 @@ impl Budget {
     /// without waiting long in between.
     pub fn reserve(&self, verb: Verb, class: Class, who: &str) -> Instant {
         let now = Instant::now();
-        self.lanes.lock()[verb as usize].keep(class, who, now)
+        let at = self.lanes.lock()[verb as usize].keep(class, who, now);
+        self.waits.asked(verb, who, Err(at));
+        at
     }
 
     /// Takes a permit, waiting for it: for the directory, which nothing waits behind.
@@ -177,6 +200,7 @@ impl Budget {
 
     /// Gives up the places of `who`, and those that nobody came for.
     pub fn forget(&self, who: &str) {
+        self.waits.forget(who);
         let now = Instant::now();
         for lane in &mut *self.lanes.lock() {
             lane.places
@@ -305,6 +329,49 @@ mod tests {
         assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
         tokio::time::advance(ms(250)).await;
         assert_eq!(take(Class::First, "replacement"), Ok(()));
+    }
+
+    /// Whoever comes when, and however late for their place: no more calls than the rate allows.
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_holds_for_random_comers() {
+        use rand::{RngExt as _, SeedableRng as _};
+        for seed in 0..50 {
+            let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+            let budget = budget();
+            let start = Instant::now();
+            let mut waiting: Vec<(String, Class, Instant)> = Vec::new();
+            let mut granted = 0_u128;
+            for n in 0..600 {
+                tokio::time::advance(ms(rng.random_range(0..60))).await;
+                if rng.random_bool(0.4) {
+                    let class = match rng.random_range(0..3) {
+                        0 => Class::First,
+                        _ => Class::Later,
+                    };
+                    waiting.push((n.to_string(), class, Instant::now()));
+                }
+                waiting.retain_mut(|(who, class, comes)| {
+                    if *comes > Instant::now() {
+                        return true;
+                    }
+                    if rng.random_bool(0.02) {
+                        *class = Class::First;
+                    }
+                    match budget.take(Verb::Post, *class, who) {
+                        Ok(()) => {
+                            granted += 1;
+                            false
+                        }
+                        Err(at) => {
+                            *comes = at + ms(rng.random_range(0..250));
+                            true
+                        }
+                    }
+                });
+                let allowed = start.elapsed().as_millis() / 100;
+                assert!(granted <= allowed, "seed {seed}: {granted} of {allowed}");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,9 +12,11 @@ use parking_lot::{Mutex, RwLock};
 use rand::RngExt as _;
 use tokio::sync::Notify;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::budget::{Budget, Class, Verb};
 use super::{Astro, Error, Invite, Listing, Refusal, Role, User, UserStatus};
+use crate::metrics::OrganizationMetrics;
 use crate::resources::Address;
 
 /// Rows of one page.
@@ -164,6 +166,7 @@ pub struct Directory {
     /// Whose invitations we took back ourselves, and when: they are not missed.
     taken_back: Mutex<HashMap<Address, Instant>>,
     wake: Notify,
+    metrics: OrganizationMetrics,
 }
 
 struct State {
@@ -198,7 +201,20 @@ impl Directory {
             expected: Mutex::default(),
             taken_back: Mutex::default(),
             wake: Notify::new(),
+            metrics: OrganizationMetrics::default(),
         }
+    }
+
+    /// The same directory, whose passes are counted in `metrics`.
+    #[must_use]
+    pub fn counted_in(self, metrics: OrganizationMetrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// What is counted of the organization.
+    #[must_use]
+    pub fn metrics(&self) -> &OrganizationMetrics {
+        &self.metrics
     }
 
     /// What is known of an address.
@@ -298,7 +314,7 @@ impl Directory {
         let mut failures = 0;
         loop {
             let begun = Instant::now();
-            match self.pass().await {
+            match self.counted_pass(begun).await {
                 Ok(people) => {
                     failures = 0;
                     self.publish(Snapshot { begun, people }, &known, &tell);
@@ -439,6 +455,22 @@ impl Directory {
                 () = self.wake.notified() => {}
             }
         }
+    }
+
+    async fn counted_pass(&self, begun: Instant) -> Result<HashMap<Address, Person>, Error> {
+        let organization = &self.metrics.organization;
+        let span = tracing::info_span!("directory_pass", organization);
+        let outcome = self.pass().instrument(span).await;
+        self.metrics.passed(outcome.is_ok(), begun.elapsed());
+        outcome
+    }
+
+    /// When the last complete pass began, and how many people it saw.
+    #[must_use]
+    pub fn extent(&self) -> Option<(Instant, usize)> {
+        let state = self.state.read();
+        let snapshot = state.snapshot.as_ref()?;
+        Some((snapshot.begun, snapshot.people.len()))
     }
 
     /// One complete pass over both lists.

@@ -13,10 +13,12 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, DATE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, Url, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
+use tracing::{Instrument as _, field};
 
 use self::answer::{Answer, unknown};
 use super::wire;
 use super::{Astro, Error, Invite, InviteAnswer, Listing, Refusal, Role, UserPage};
+use crate::metrics::Metrics;
 
 /// Where the public v1alpha1 API answers. Source: the `InviteApi` contract.
 pub const DEFAULT_URL: &str = "https://api.astronomer.io/v1alpha1";
@@ -56,6 +58,7 @@ pub struct Endpoint {
     writes: reqwest::Client,
     base: Url,
     deadline: Duration,
+    metrics: Metrics,
 }
 
 impl Endpoint {
@@ -107,7 +110,14 @@ impl Endpoint {
             writes: builder().redirect(redirect::Policy::none()).build()?,
             base: url,
             deadline,
+            metrics: Metrics::default(),
         })
+    }
+
+    /// The same endpoint, whose calls are counted in `metrics`.
+    #[must_use]
+    pub fn counted_in(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     fn host(&self) -> &str {
@@ -245,6 +255,22 @@ impl Session {
         operation: &'static str,
         request: RequestBuilder,
     ) -> Result<Answer, Error> {
+        let span = tracing::info_span!(
+            "astro",
+            otel.name = operation,
+            otel.kind = "client",
+            otel.status_code = field::Empty,
+            http.response.status_code = field::Empty,
+            astro.request_id = field::Empty,
+        );
+        self.attend(operation, request).instrument(span).await
+    }
+
+    async fn attend(
+        &self,
+        operation: &'static str,
+        request: RequestBuilder,
+    ) -> Result<Answer, Error> {
         let began = Instant::now();
         let outcome = match request.send().await {
             Ok(response) => {
@@ -256,12 +282,23 @@ impl Session {
             }
             Err(error) => Err(unknown(self.endpoint.transport(&error), None)),
         };
+        let took = began.elapsed();
         let (status, request_id) = match &outcome {
             Ok(answer) => (Some(answer.status()), None),
             Err(error) => (error.status(), error.request_id()),
         };
-        let seconds = began.elapsed().as_secs_f64();
-        tracing::debug!(operation, status, request_id, seconds, "called Astro");
+        self.endpoint.metrics.called(operation, status, took);
+        let span = tracing::Span::current();
+        span.record("http.response.status_code", status);
+        span.record("astro.request_id", request_id);
+        let seconds = took.as_secs_f64();
+        match &outcome {
+            Ok(_) => tracing::debug!(operation, status, seconds, "called Astro"),
+            Err(error) => {
+                span.record("otel.status_code", "ERROR");
+                tracing::info!(operation, status, request_id, seconds, %error, "called Astro");
+            }
+        }
         outcome
     }
 }

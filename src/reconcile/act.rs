@@ -20,6 +20,7 @@ use crate::astro::directory::Health;
 use crate::astro::{self, Invite, Refusal, Role};
 use crate::claims;
 use crate::error::Error;
+use crate::metrics::Cause;
 use crate::plan::{Found, Lookup, Plan, Saying, State, Step};
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
@@ -287,6 +288,7 @@ impl Turn<'_> {
                 self.connection.learn(Verb::Post, true);
                 self.connection.learn_subject(inviter(&invite));
                 tracing::info!(invite = %invite.id, "invited");
+                self.count_email(record, attempt);
                 self.tell_sent(record, attempt, &invite);
                 let status = self.sent(record, attempt, &invite);
                 self.record_sent(object, attempt, status, &invite).await?;
@@ -320,15 +322,10 @@ impl Turn<'_> {
 
     /// Tells that an e-mail went out, and what for.
     fn tell_sent(&self, record: &OrgInviteStatus, attempt: &Attempt, invite: &Invite) {
-        let deed = if attempt.replaces.is_none() && record.invited_at.is_none() {
-            Deed::Invited
-        } else if attempt.resends > record.resends || attempt.request != record.last_resend_request
-        {
-            Deed::Resent
-        } else if attempt.replaces.is_some() {
-            Deed::Replaced
-        } else {
-            Deed::Invited
+        let deed = match cause(record, attempt) {
+            Cause::First => Deed::Invited,
+            Cause::Resend => Deed::Resent,
+            Cause::Replacement => Deed::Replaced,
         };
         let note = format!("Invitation {} went out", invite.id);
         self.context.events.did(self.object, deed, &note);
@@ -421,6 +418,16 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// Counts the e-mail of `attempt` once, whether its answer tells of it or a look after that was
+    /// lost; `record` is the one before it.
+    fn count_email(&mut self, record: &OrgInviteStatus, attempt: &Attempt) {
+        if self.memory.counted.as_ref() == Some(&attempt.id) {
+            return;
+        }
+        self.memory.counted = Some(attempt.id.clone());
+        self.connection.metrics.sent(cause(record, attempt));
+    }
+
     /// What a refusal means. That of a POST is remembered until something that it depends on changes.
     fn refused(&mut self, refusal: &Refusal, verb: Verb) -> State {
         let what = if verb == Verb::Post {
@@ -497,6 +504,9 @@ impl Turn<'_> {
             .clone()
             .filter(|_| record.invite_id.as_ref() == Some(&found.id));
         let settled = attempt.filter(|attempt| record.attempt_id.as_ref() != Some(&attempt.id));
+        if let Some(attempt) = &settled {
+            self.count_email(&record, attempt);
+        }
         let record = OrgInviteStatus {
             resends: settled
                 .as_ref()
@@ -703,7 +713,7 @@ impl Turn<'_> {
     }
 
     async fn write(&mut self, object: &OrgInvite, status: &OrgInviteStatus) -> Result<(), Error> {
-        if object.status.as_ref() == Some(status) {
+        if object.status.as_ref() == Some(status) || !self.context.leadership.holds(self.term) {
             return Ok(());
         }
         // A conflict or a deletion is planned again by its own event.
@@ -716,6 +726,21 @@ impl Turn<'_> {
 
     fn uid(&self) -> String {
         self.object.uid().unwrap_or_default()
+    }
+}
+
+/// What the e-mail of `attempt` is for; `record` is the one before it.
+fn cause(record: &OrgInviteStatus, attempt: &Attempt) -> Cause {
+    let replaces = attempt.replaces.is_some();
+    let asked = attempt.request != record.last_resend_request;
+    if !replaces && record.invited_at.is_none() {
+        Cause::First
+    } else if asked || attempt.resends > record.resends {
+        Cause::Resend
+    } else if replaces {
+        Cause::Replacement
+    } else {
+        Cause::First
     }
 }
 

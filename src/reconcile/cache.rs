@@ -14,22 +14,72 @@ use crate::resources::{Address, OrgInvite};
 
 type Key = ObjectRef<OrgInvite>;
 
+/// What is cached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `OrgInvite`s.
+    OrgInvites,
+    /// Organizations.
+    Organizations,
+    /// Namespaces.
+    Namespaces,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::OrgInvites, Self::Organizations, Self::Namespaces];
+
+    /// The plural of what it is.
+    #[must_use]
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::OrgInvites => "orginvites",
+            Self::Organizations => "organizations",
+            Self::Namespaces => "namespaces",
+        }
+    }
+}
+
+/// Which caches were filled from the cluster once. A reflector's own store wakes only the last one who
+/// waits for that, and here several do.
+#[derive(Debug, Default)]
+pub struct Filled(watch::Sender<[bool; 3]>);
+
+impl Filled {
+    /// The cache of `kind` is filled.
+    pub fn mark(&self, kind: Kind) {
+        self.0.send_modify(|filled| filled[kind as usize] = true);
+    }
+
+    /// Whether the cache of `kind` was filled.
+    #[must_use]
+    pub fn is(&self, kind: Kind) -> bool {
+        self.0.borrow()[kind as usize]
+    }
+
+    /// Waits until the caches of `kinds` are filled.
+    pub async fn wait(&self, kinds: &[Kind]) {
+        let all = |filled: &[bool; 3]| kinds.iter().all(|kind| filled[*kind as usize]);
+        self.0.subscribe().wait_for(all).await.ok();
+    }
+}
+
 /// The cached `OrgInvite`s.
 #[derive(Clone)]
 pub struct Invites {
     store: Store<OrgInvite>,
     by_address: Arc<RwLock<HashMap<Address, Vec<Key>>>>,
-    complete: Arc<watch::Sender<bool>>,
+    filled: Arc<Filled>,
 }
 
 impl Invites {
     /// An index over `store`; [`Invites::follow`] keeps it.
     #[must_use]
-    pub fn new(store: Store<OrgInvite>) -> Self {
+    pub fn new(store: Store<OrgInvite>, filled: Arc<Filled>) -> Self {
         Self {
             store,
             by_address: Arc::default(),
-            complete: Arc::new(watch::Sender::new(false)),
+            filled,
         }
     }
 
@@ -60,7 +110,7 @@ impl Invites {
                     for object in index.store.state() {
                         index.insert(&object);
                     }
-                    index.complete.send_replace(true);
+                    index.filled.mark(Kind::OrgInvites);
                     return;
                 }
             };
@@ -80,10 +130,10 @@ impl Invites {
         })
     }
 
-    /// Waits until all objects are in the cache.
-    pub async fn ready(&self) {
-        let mut complete = self.complete.subscribe();
-        complete.wait_for(|complete| *complete).await.ok();
+    /// The cache itself.
+    #[must_use]
+    pub fn store(&self) -> &Store<OrgInvite> {
+        &self.store
     }
 
     /// The object of that name, if it exists.

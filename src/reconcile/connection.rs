@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::astro::Astro;
 use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
+use crate::metrics::OrganizationMetrics;
 use crate::plan::Saying;
 use crate::resources::org_invite::Inviter;
 use crate::resources::organization::{AllowRule, Permission, TokenStatus};
@@ -38,6 +39,8 @@ pub struct Connection {
     pub budget: Arc<Budget>,
     /// The organization's people.
     pub directory: Arc<Directory>,
+    /// What is counted of the Organization.
+    pub metrics: OrganizationMetrics,
     /// A fingerprint of the token and where it is used: another one makes another connection.
     pub made_from: u64,
     policy: RwLock<Arc<Policy>>,
@@ -93,6 +96,7 @@ impl Connection {
             organization_id,
             astro,
             budget,
+            metrics: directory.metrics().clone(),
             directory,
             token: RwLock::default(),
             unread: RwLock::default(),

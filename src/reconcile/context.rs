@@ -1,6 +1,6 @@
 //! What every reconcile needs.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
-use parking_lot::RwLock;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::cache::Invites;
+use super::cache::{Filled, Invites};
 use super::connection::Link;
 use super::events::Events;
 use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
-use crate::leadership::Leadership;
+use crate::leadership::{Leadership, Term};
+use crate::metrics::Metrics;
 use crate::resources::{Address, OrgInvite, Organization, Reason};
 
 /// The waits of the one-e-mail protocol.
@@ -45,7 +45,7 @@ pub struct Context {
     /// The cached namespaces, for their labels.
     pub namespaces: Store<PartialObjectMeta<Namespace>>,
     /// Whether this process leads.
-    pub leadership: Leadership,
+    pub leadership: Arc<Leadership>,
     /// Where events go.
     pub events: Events,
     /// The waits.
@@ -54,12 +54,14 @@ pub struct Context {
     pub astro: Endpoint,
     /// Calls a second.
     pub rates: Rates,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The namespace of the token Secrets.
     pub own_namespace: String,
     /// The Organizations that this installation looks after; empty for all.
     pub only: Vec<String>,
-    /// Connections by the Organization's name.
-    pub links: RwLock<HashMap<String, Link>>,
+    /// Which caches have been filled. It says nothing of leadership: a standby's are, too.
+    pub filled: Arc<Filled>,
     /// Triggers reconciles of `OrgInvite`s.
     pub trigger_invites: UnboundedSender<ObjectRef<OrgInvite>>,
     /// Triggers reconciles of Organizations.
@@ -73,10 +75,25 @@ impl Context {
         self.only.is_empty() || self.only.iter().any(|name| name == organization)
     }
 
-    /// The connection to an Organization.
+    /// Whether this process is the one that acts for the Organization now.
     #[must_use]
-    pub fn link(&self, organization: &str) -> Link {
-        self.links.read().get(organization).cloned().unwrap_or_else(|| {
+    pub fn acts_for(&self, organization: &str) -> bool {
+        self.serves(organization) && self.leadership.term().is_some()
+    }
+
+    /// Which `OrgInvite`s are cached, as a field selector; `None` for all.
+    #[must_use]
+    pub fn invite_selector(&self) -> Option<String> {
+        match self.only.as_slice() {
+            [only] => Some(format!("spec.organizationRef.name={only}")),
+            _ => None,
+        }
+    }
+
+    /// The connection of a term to an Organization.
+    #[must_use]
+    pub fn link(&self, term: &Term, organization: &str) -> Link {
+        term.links.read().get(organization).cloned().unwrap_or_else(|| {
             if self.organizations.get(&ObjectRef::new(organization)).is_some() {
                 return Link::NotYet;
             }
@@ -85,6 +102,19 @@ impl Context {
                 message: format!("There is no Organization {organization}. Create it, or create this object with another organizationRef"),
             })
         })
+    }
+
+    /// All connections of the present term, by the Organization's name.
+    #[must_use]
+    pub fn links(&self) -> Vec<(String, Link)> {
+        let Some(term) = self.leadership.term() else {
+            return Vec::new();
+        };
+        let links = term.links.read();
+        links
+            .iter()
+            .map(|(name, link)| (name.clone(), link.clone()))
+            .collect()
     }
 
     /// Whether the namespace is in the cache yet.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use kube::core::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
 
@@ -21,6 +22,8 @@ pub struct Memory {
     /// ID of an attempt that is patched, with the replaced invite's DELETE answered, and whose POST
     /// was not sent yet.
     pub underway: Option<String>,
+    /// ID of the last attempt whose e-mail is counted.
+    pub counted: Option<String>,
     /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
     pub revoked: Option<Revoked>,
     /// Why Astro refused the last POST, and for what.
@@ -67,7 +70,7 @@ pub struct Occasion {
 impl Memory {
     /// Remembers our own write of an object.
     pub fn wrote<K: Resource>(&mut self, object: &K) {
-        if let (Some(uid), Some(version)) = (object.uid(), version(object)) {
+        if let (Some(uid), Some(version)) = (object.uid(), version(object.meta())) {
             self.written.insert(uid, version);
         }
     }
@@ -79,7 +82,9 @@ impl Memory {
             objects
                 .iter()
                 .find(|object| object.meta().uid.as_ref() == Some(uid))
-                .is_some_and(|object| version(*object).is_some_and(|version| version < *written))
+                .is_some_and(|object| {
+                    version(object.meta()).is_some_and(|version| version < *written)
+                })
         });
         self.written.is_empty()
     }
@@ -119,6 +124,6 @@ impl Memory {
 }
 
 /// Resource versions of one resource are ordered numbers (Kubernetes API conventions since 1.35).
-fn version<K: Resource>(object: &K) -> Option<u64> {
-    object.resource_version()?.parse().ok()
+pub(crate) fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_ref()?.parse().ok()
 }

@@ -1,9 +1,9 @@
 //! Reconciling an `OrgInvite`: observe, plan, act, report, one at a time for each address.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -35,11 +35,8 @@ use crate::resources::{Address, OrgInvite, OrgInviteStatus, Reason};
 /// triggers the next one, this is for the case that it is lost.
 const CACHE_LAG: Duration = Duration::from_secs(5);
 
-/// Reconciles one object. Failures are logged here and tried again with growing delays.
-pub async fn reconcile(
-    object: Arc<OrgInvite>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
+/// Reconciles one object. Failures are logged here.
+pub async fn reconcile(object: Arc<OrgInvite>, context: Arc<Context>) -> Result<Action, Error> {
     let key = ObjectRef::from_obj(object.as_ref());
     if !context.serves(&object.spec.organization_ref.name) {
         return Ok(Action::await_change());
@@ -47,18 +44,16 @@ pub async fn reconcile(
     // On every line that is logged on the way.
     let span = tracing::info_span!(
         "reconcile",
+        object.kind = "OrgInvite",
         object.namespace = object.metadata.namespace,
         object.name = object.metadata.name
     );
-    let turn = async {
-        attend(&key, &object, &context)
-            .await
-            .unwrap_or_else(|error| {
-                tracing::warn!(%error, "the OrgInvite cannot be reconciled; it is tried again");
-                Action::requeue(astro::directory::backoff(4))
-            })
-    };
-    Ok(turn.instrument(span).await)
+    attend(&key, &object, &context)
+        .inspect_err(|error| {
+            tracing::warn!(%error, "the OrgInvite cannot be reconciled; it is tried again");
+        })
+        .instrument(span)
+        .await
 }
 
 async fn attend(
@@ -89,7 +84,7 @@ async fn attend(
             .await;
         }
     };
-    let connection = match context.link(&object.spec.organization_ref.name) {
+    let connection = match context.link(&term, &object.spec.organization_ref.name) {
         Link::Up(connection) => connection,
         Link::Down(saying) => return without_organization(context, &term, object, saying).await,
         // What comes up triggers everybody.
@@ -106,6 +101,9 @@ async fn attend(
     let Some(object) = context.invites.get(key) else {
         return Ok(Action::await_change());
     };
+    if !context.leadership.holds(&term) {
+        return Ok(Action::await_change());
+    }
     let all = context.claimants(&address, &connection.organization_id);
     if !memory.caught_up(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
         return Ok(Action::requeue(CACHE_LAG));

@@ -3,11 +3,11 @@
 mod report;
 
 use std::collections::HashSet;
-use std::convert::Infallible;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::TryFutureExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -16,6 +16,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tracing::Instrument as _;
 
+use super::cache::Kind;
 use super::connection::{Connection, Link, Policy, Unread};
 use super::context::Context;
 use super::write::has_finalizer;
@@ -25,6 +26,8 @@ use crate::astro::directory::{Directory, News};
 use crate::astro::http::Client;
 use crate::claims;
 use crate::error::Error;
+use crate::leadership::Term;
+use crate::leadership::fence::Fenced;
 use crate::plan::Saying;
 use crate::resources::organization::TokenStatus;
 use crate::resources::organization::{ACKNOWLEDGE_ANNOTATION, FINALIZER};
@@ -37,31 +40,34 @@ const RECOUNT: Duration = Duration::from_secs(10);
 /// How long an organization may go unread without a doubt, at least; and at least two intervals.
 const UNREAD: Duration = Duration::from_hours(1);
 
-/// Reconciles one Organization. Failures are logged here and tried again.
-pub async fn reconcile(
-    object: Arc<Organization>,
-    context: Arc<Context>,
-) -> Result<Action, Infallible> {
+/// Reconciles one Organization. Failures are logged here.
+pub async fn reconcile(object: Arc<Organization>, context: Arc<Context>) -> Result<Action, Error> {
     let name = object.name_any();
-    if !context.serves(&name) || context.leadership.term().is_none() {
+    let Some(term) = context.leadership.term().filter(|_| context.serves(&name)) else {
         return Ok(Action::await_change());
-    }
-    let span = tracing::info_span!("reconcile", object.name = name);
-    let turn =
-        async {
-            attend(&object, &name, &context).await.unwrap_or_else(|error| {
+    };
+    let span = tracing::info_span!(
+        "reconcile",
+        object.kind = "Organization",
+        object.name = name
+    );
+    attend(&object, &name, &term, &context)
+        .inspect_err(|error| {
             tracing::warn!(%error, "the Organization cannot be reconciled; it is tried again");
-            Action::requeue(crate::astro::directory::backoff(4))
         })
-        };
-    Ok(turn.instrument(span).await)
+        .instrument(span)
+        .await
 }
 
 /// An Organization was deleted: its `OrgInvite`s learn that nothing can be done for them.
 pub fn forget(name: &str, context: &Context) {
-    if context.links.write().remove(name).is_some() {
+    let Some(term) = context.leadership.term() else {
+        return;
+    };
+    if term.links.write().remove(name).is_some() {
         tracing::info!(organization = name, "the Organization is gone");
     }
+    context.metrics.forget(name);
     context.trigger_all_of(name);
     // One that had to stand back may take its place.
     for other in context.organizations.state() {
@@ -75,6 +81,7 @@ pub fn forget(name: &str, context: &Context) {
 async fn attend(
     object: &Organization,
     name: &str,
+    term: &Arc<Term>,
     context: &Arc<Context>,
 ) -> Result<Action, Error> {
     let deleting = object.metadata.deletion_timestamp.is_some();
@@ -99,22 +106,24 @@ async fn attend(
         let message = format!(
             "Organization {older} is older and for the same organizationId. Delete one of the two: addresses, budget and brakes are an organization's"
         );
-        set_link(context, name, not_ready(name, &message));
+        set_link(context, term, name, not_ready(name, &message));
         report::stalled(object, context, Reason::Duplicate, message).await?;
         return Ok(Action::requeue(RECHECK));
     }
-    let token = match token(object, context).await? {
+    let token = token(object, context).await?;
+    if !context.leadership.holds(term) {
+        return Ok(Action::await_change());
+    }
+    let token = match token {
         Ok(token) => token,
         Err(message) => {
-            set_link(context, name, not_ready(name, &message));
+            set_link(context, term, name, not_ready(name, &message));
             report::stalled(object, context, Reason::TokenMissing, message).await?;
             return Ok(Action::requeue(RECHECK));
         }
     };
-    let connection = connect(object, name, token, context);
-    if let Some(term) = context.leadership.term() {
-        term.sweep(context.timing);
-    }
+    let connection = connect(object, name, token, term, context);
+    term.sweep(context.timing);
     let acknowledged = acknowledge(object, name, &connection, context);
     report::report(object, &connection, needed_by, acknowledged, context).await?;
     Ok(Action::requeue(RECOUNT))
@@ -253,6 +262,7 @@ fn connect(
     object: &Organization,
     name: &str,
     token: Token,
+    term: &Arc<Term>,
     context: &Arc<Context>,
 ) -> Arc<Connection> {
     let mut hasher = DefaultHasher::new();
@@ -269,7 +279,7 @@ fn connect(
         closing: object.metadata.deletion_timestamp.is_some(),
         generation: object.metadata.generation.unwrap_or_default(),
     };
-    let before = match context.link(name) {
+    let before = match context.link(term, name) {
         Link::Up(connection) => Some(connection),
         Link::Down(_) | Link::NotYet => None,
     };
@@ -289,18 +299,18 @@ fn connect(
         }
         return Arc::clone(connection);
     }
-    let astro: Arc<dyn Astro> = Arc::new(Client::new(
-        &context.astro,
-        &object.spec.organization_id,
-        token.value,
-    ));
-    let budget = Arc::new(Budget::new(context.rates));
-    let directory = Arc::new(Directory::new(
+    let client = Client::new(&context.astro, &object.spec.organization_id, token.value);
+    let astro: Arc<dyn Astro> =
+        Arc::new(Fenced::new(client, Arc::clone(&context.leadership), term));
+    let metrics = context.metrics.organization(name);
+    let budget = Arc::new(Budget::new(context.rates).counted_in(metrics.waits()));
+    let directory = Directory::new(
         Arc::clone(&astro),
         Arc::clone(&budget),
         context.timing.listing_delay,
         object.spec.sync_interval(),
-    ));
+    );
+    let directory = Arc::new(directory.counted_in(metrics));
     let reading = tokio::spawn(read(
         name.to_owned(),
         Arc::clone(&directory),
@@ -326,13 +336,13 @@ fn connect(
         ..TokenStatus::default()
     }));
     connection.set_unread(match before.map(|before| before.unread_since()) {
-        // This process was there all the time.
+        // This term was there all the time.
         Some(Some(since)) => Unread::Since(since),
         Some(None) => Unread::No,
         None => unread(object),
     });
     tracing::info!(organization = name, "connecting");
-    set_link(context, name, Link::Up(Arc::clone(&connection)));
+    set_link(context, term, name, Link::Up(Arc::clone(&connection)));
     connection
 }
 
@@ -354,7 +364,7 @@ fn unread(object: &Organization) -> Unread {
 /// Reads the organization's people for ever and passes the news on.
 async fn read(name: String, directory: Arc<Directory>, context: Arc<Context>) {
     let own = ObjectRef::new(&name);
-    context.invites.ready().await;
+    context.filled.wait(&[Kind::OrgInvites]).await;
     let known = || recorded_people(&name, &directory, &context);
     directory
         .run(known, |news| match news {
@@ -397,13 +407,13 @@ fn recorded_people(name: &str, directory: &Directory, context: &Context) -> Hash
         .collect()
 }
 
-fn set_link(context: &Context, name: &str, link: Link) {
+fn set_link(context: &Context, term: &Term, name: &str, link: Link) {
     let said = |link: &Link| match link {
         Link::Down(saying) => Some(saying.clone()),
         Link::NotYet | Link::Up(_) => None,
     };
     let now = said(&link);
-    let before = context.links.write().insert(name.to_owned(), link);
+    let before = term.links.write().insert(name.to_owned(), link);
     if before.is_none_or(|before| said(&before) != now) {
         context.trigger_all_of(name);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
-use crate::world::{World, invite_id, uid};
+use crate::world::{REQUEST_DEADLINE, World, invite_id, uid};
 
 /// After a fault on the first POST, there is one e-mail, and the status has the invite that exists.
 async fn one_email_despite(fault: Fault) {
@@ -50,15 +50,13 @@ async fn when_the_answer_cannot_be_read() {
     one_email_despite(Fault::after(Answer::Garbage)).await;
 }
 
-/// Longer than the operator waits for an answer.
-const TOO_LONG: Duration = Duration::from_secs(17);
+/// Two seconds longer than the operator waits for an answer.
+const TOO_LONG: Duration = Duration::from_secs(REQUEST_DEADLINE.as_secs() + 2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_post_times_out_before_its_effect() {
     // The effect comes two seconds after the operator gave up: what the settle time is for.
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&["--settle", "5s"]);
-    world.organization_is("Connected").await;
+    let world = World::start().await;
     world.astro.fault(
         Operation::CreateInvite,
         Fault::Delay(HoldPoint::BeforeEffect, TOO_LONG),

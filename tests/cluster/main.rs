@@ -1,15 +1,18 @@
 //! What the operator promises, on a real API server: one file for each kind of promise.
 //!
 //! One control plane serves all of them. Each test has its own namespace, its own Organization, its
-//! own fake of Astro and its own operator process.
+//! own fake of Astro and its own operator processes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod admin;
 mod admission;
+mod cable;
 mod claims;
 mod directory;
 mod events;
 mod exactly_one_email;
 mod expiry;
+mod failover;
 mod kstatus;
 mod lifecycle;
 mod organization;
@@ -17,5 +20,6 @@ mod policy;
 mod restored;
 mod scale;
 mod switches;
+mod telemetry;
 mod token;
 mod world;

@@ -7,7 +7,7 @@ use kube::api::PostParams;
 use serde_json::json;
 use support::fake_astro::{InviteState, Limits, Operation};
 
-use crate::world::{World, invite_id, uid};
+use crate::world::{SETTLE, World, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_are_two_hundred_emails_and_two_writes_each() {
@@ -93,10 +93,11 @@ async fn a_restart_writes_nothing_and_sends_nothing() {
     world.kill_operator();
     let (writes, lists) = (world.writes(None), world.astro.count(Operation::ListUsers));
     world.start_operator();
-    // Past the settle time, when a confused operator would act.
+    // Past the settle time, when a confused operator would act: a pass of two lists each second.
+    let passes = usize::try_from(SETTLE.as_secs()).unwrap() + 3;
     world
         .until("passes of the new process", || {
-            world.astro.count(Operation::ListUsers) >= lists + 8
+            world.astro.count(Operation::ListUsers) >= lists + 2 * passes
         })
         .await;
     tokio::time::sleep(Duration::from_millis(100)).await;

@@ -1,9 +1,11 @@
 //! One test's world.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -16,10 +18,24 @@ use support::control_plane::ControlPlane;
 use support::fake_astro::{FakeAstro, SECRET_PREFIX};
 use support::operator::Operator;
 
+use crate::cable::Cable;
 use crate::kstatus::Judge;
 
 /// How long anything may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_mins(1);
+/// How long the operators here wait for an answer of Astro.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(2);
+/// Longer than that, the lease's duration and the listing delay.
+pub const SETTLE: Duration = Duration::from_millis(5500);
+
+/// One of several operators in one world.
+pub struct Replica {
+    /// Its pod's name.
+    pub pod: String,
+    /// Who it is for the API server.
+    pub user: String,
+    pub operator: Operator,
+}
 
 /// One test's namespace, Organization, fake of Astro and operator.
 pub struct World {
@@ -28,11 +44,13 @@ pub struct World {
     pub organization: String,
     pub astro: FakeAstro,
     pub operator: Option<Operator>,
-    user: String,
-    log: PathBuf,
+    /// More variables for the operator's environment.
+    pub environment: Vec<(String, String)>,
+    pub user: String,
     plane: &'static ControlPlane,
     judge: Judge,
-    _dir: tempfile::TempDir,
+    /// The operators' logs.
+    dir: tempfile::TempDir,
 }
 
 impl World {
@@ -61,9 +79,9 @@ impl World {
             namespace: name.clone(),
             organization: name.clone(),
             operator: None,
+            environment: Vec::new(),
             user: format!("operator-{name}"),
-            log: dir.path().join("operator.log"),
-            _dir: dir,
+            dir,
             judge: Judge::watch(client.clone(), &name),
             plane,
             client,
@@ -100,10 +118,67 @@ impl World {
     }
 
     pub fn start_operator_with(&mut self, more: &[&str]) {
-        let kubeconfig = self
-            .plane
-            .kubeconfig_for(&self.user, Some("system:masters"))
-            .unwrap();
+        self.start_operator_in_group(Some("system:masters"), more);
+    }
+
+    /// Starts an operator whose user is in that group, or in none: then it may do what RBAC grants it.
+    pub fn start_operator_in_group(&mut self, group: Option<&str>, more: &[&str]) {
+        let kubeconfig = self.plane.kubeconfig_for(&self.user, group).unwrap();
+        self.operator = Some(self.launch("operator", &kubeconfig, more));
+    }
+
+    /// Starts one of several operators, with a user of its own.
+    pub fn start_replica(&self, pod: &str, more: &[&str]) -> Replica {
+        let user = format!("{}-{pod}", self.user);
+        let kubeconfig = self.kubeconfig(&user);
+        Replica {
+            operator: self.launch(pod, &kubeconfig, more),
+            pod: pod.to_owned(),
+            user,
+        }
+    }
+
+    /// The same, with the API server at the end of a cable.
+    pub fn start_replica_behind(&self, cable: &Cable, pod: &str, more: &[&str]) -> Replica {
+        let user = format!("{}-{pod}", self.user);
+        let text = std::fs::read_to_string(self.kubeconfig(&user)).unwrap();
+        let moved = text.replace(&self.api_server().to_string(), &cable.address().to_string());
+        assert_ne!(moved, text);
+        let kubeconfig = self.dir.path().join(format!("{pod}.kubeconfig"));
+        std::fs::write(&kubeconfig, moved).unwrap();
+        Replica {
+            operator: self.launch(pod, &kubeconfig, more),
+            pod: pod.to_owned(),
+            user,
+        }
+    }
+
+    /// The URL of Astro at the end of a cable.
+    pub fn astro_behind(&self, cable: &Cable) -> String {
+        self.astro.url().replace(
+            &self.astro.address().to_string(),
+            &cable.address().to_string(),
+        )
+    }
+
+    /// Where the API server listens.
+    pub fn api_server(&self) -> SocketAddr {
+        let config = kube::config::Kubeconfig::read_from(self.plane.kubeconfig()).unwrap();
+        let server = config.clusters[0].cluster.as_ref().unwrap().server.clone();
+        server
+            .unwrap()
+            .trim_start_matches("https://")
+            .parse()
+            .unwrap()
+    }
+
+    fn kubeconfig(&self, user: &str) -> PathBuf {
+        self.plane
+            .kubeconfig_for(user, Some("system:masters"))
+            .unwrap()
+    }
+
+    fn launch(&self, pod: &str, kubeconfig: &Path, more: &[&str]) -> Operator {
         let mut args: Vec<String> = [
             "--astro-url",
             &self.astro.url(),
@@ -111,8 +186,12 @@ impl World {
             &self.namespace,
             "--organizations",
             &self.organization,
+            "--lease-duration",
+            "3s",
+            "--request-deadline",
+            &format!("{REQUEST_DEADLINE:?}"),
             "--settle",
-            "1500ms",
+            &format!("{}ms", SETTLE.as_millis()),
             "--listing-delay",
             "200ms",
             "--email-spacing",
@@ -135,7 +214,21 @@ impl World {
             }
         }
         let binary = Path::new(env!("CARGO_BIN_EXE_orginvite-operator"));
-        self.operator = Some(Operator::start(binary, &kubeconfig, &self.log, &args).unwrap());
+        let mut environment = self.environment.clone();
+        environment.push(("HOSTNAME".to_owned(), pod.to_owned()));
+        Operator::start_in(binary, kubeconfig, &self.log_of(pod), &args, &environment).unwrap()
+    }
+
+    /// What the operator's admin server answers.
+    pub async fn admin(&self, path: &str) -> (u16, String) {
+        let operator = self.operator.as_ref().unwrap();
+        self.until("the admin server listens", || {
+            operator.admin_address().is_some()
+        })
+        .await;
+        let url = format!("http://{}{path}", operator.admin_address().unwrap());
+        let answer = reqwest::get(url).await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
     /// Kills the operator with SIGKILL.
@@ -292,7 +385,7 @@ impl World {
     /// Waits until a pass that began after now is complete: what is in Astro now was seen.
     pub async fn seen(&self, address: &str) {
         let lists = self.astro.count(support::fake_astro::Operation::ListUsers);
-        // The pass under way, and a whole one, of two lists each; and the settle time of the term.
+        // The pass under way and whole ones after it, of two lists each.
         self.until(&format!("{address} is seen"), || {
             self.astro.count(support::fake_astro::Operation::ListUsers) >= lists + 8
         })
@@ -318,8 +411,13 @@ impl World {
 
     /// The operator's writes to OrgInvites in this world's namespace, optionally of one object.
     pub fn writes(&self, name: Option<&str>) -> usize {
+        self.writes_by(&self.user, name)
+    }
+
+    /// The same of any user.
+    pub fn writes_by(&self, user: &str, name: Option<&str>) -> usize {
         self.plane
-            .writes(self.namespace.as_str(), &self.user)
+            .writes(self.namespace.as_str(), user)
             .unwrap()
             .iter()
             .filter(|entry| entry.resource == "orginvites")
@@ -327,8 +425,84 @@ impl World {
             .count()
     }
 
+    /// What a user asked the API server to change, whatever came of it.
+    pub fn attempted_writes_by(&self, user: &str) -> usize {
+        self.plane
+            .audit()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry.user == user)
+            .filter(|entry| !matches!(entry.verb.as_str(), "get" | "list" | "watch"))
+            .count()
+    }
+
+    pub fn leases(&self) -> Api<Lease> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Waits until one of these replicas leads, and tells which.
+    pub async fn leader<'a>(&self, replicas: &[&'a Replica]) -> &'a Replica {
+        let api = self.leases();
+        let find = async {
+            loop {
+                let lease = api.get_opt("orginvite-operator").await.unwrap();
+                let holder = lease.and_then(|lease| lease.spec?.holder_identity);
+                let leader = holder.and_then(|holder| {
+                    replicas
+                        .iter()
+                        .find(|replica| holder.starts_with(&format!("{}_", replica.pod)))
+                });
+                if let Some(leader) = leader {
+                    return *leader;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let pods: Vec<&str> = replicas
+            .iter()
+            .map(|replica| replica.pod.as_str())
+            .collect();
+        self.in_time(&format!("one of {pods:?} leads"), find).await
+    }
+
+    /// Waits until a replica logs a line whose message begins like that.
+    pub async fn logs(&self, replica: &Replica, message: &str) -> Value {
+        self.logs_times(replica, message, 1).await
+    }
+
+    /// Waits until there are so many such lines, and returns the last of them.
+    pub async fn logs_times(&self, replica: &Replica, message: &str, times: usize) -> Value {
+        let message = format!("\"message\":\"{message}");
+        let found = async {
+            loop {
+                let log = replica.operator.log();
+                // The last line may be half written.
+                let complete = log.rfind('\n').map_or("", |end| &log[..end]);
+                let mut lines = complete.lines().filter(|line| line.contains(&message));
+                if let Some(line) = lines.nth(times - 1) {
+                    return serde_json::from_str(line).unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        self.in_time(&format!("{} logs {message}", replica.pod), found)
+            .await
+    }
+
+    /// What the operators logged so far.
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.dir.path()).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                text.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+        text
+    }
+
+    fn log_of(&self, pod: &str) -> PathBuf {
+        self.dir.path().join(format!("{pod}.log"))
     }
 
     fn tail(&self) -> String {

@@ -25,10 +25,11 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use parking_lot::Mutex;
 
-pub use assets::{ETCD_VERSION, KUBERNETES_VERSION};
+pub use assets::{ETCD_VERSION, HELM_VERSION, KUBERNETES_VERSION};
 pub use audit::AuditEntry;
 pub use supervisor::supervise;
 
+use assets::Binary;
 use credentials::Authority;
 use supervisor::{Answer, Order, Ready};
 
@@ -100,6 +101,12 @@ impl ControlPlane {
         Authority::load(&self.ready.directory)?.write_kubeconfig(&self.ready.server, user, group)
     }
 
+    /// Writes a kubeconfig for the bearer of a token, such as a service account's. The file goes with the control plane.
+    pub fn kubeconfig_with_token(&self, token: &str) -> Result<PathBuf> {
+        Authority::load(&self.ready.directory)?
+            .write_kubeconfig_with_token(&self.ready.server, token)
+    }
+
     /// The directory that holds everything of this control plane, the logs of its servers among it.
     #[must_use]
     pub fn directory(&self) -> &Path {
@@ -151,6 +158,12 @@ impl ControlPlane {
         let supervisor = Arc::clone(&self.supervisor);
         tokio::task::spawn_blocking(move || supervisor.lock().order(order)).await?
     }
+}
+
+/// The helm that the chart is tested with.
+pub async fn helm() -> Result<PathBuf> {
+    let [helm] = assets::find([Binary::Helm]).await?;
+    Ok(helm)
 }
 
 async fn client(kubeconfig: &Path) -> Result<Client> {

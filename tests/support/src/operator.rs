@@ -1,10 +1,13 @@
 //! The operator as its own process, as it runs in production.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::control_plane::process::die_with_parent;
 
@@ -12,6 +15,8 @@ use crate::control_plane::process::die_with_parent;
 pub struct Operator {
     child: Child,
     log: PathBuf,
+    /// Where its own lines begin in the log.
+    begins: usize,
 }
 
 impl Operator {
@@ -34,6 +39,7 @@ impl Operator {
         environment: &[(String, String)],
     ) -> anyhow::Result<Self> {
         let file = File::options().create(true).append(true).open(log)?;
+        let begins = usize::try_from(file.metadata()?.len())?;
         let mut command = Command::new(binary);
         command
             .arg("run")
@@ -51,6 +57,7 @@ impl Operator {
         Ok(Self {
             child,
             log: log.to_owned(),
+            begins,
         })
     }
 
@@ -64,6 +71,42 @@ impl Operator {
     pub fn kill(&mut self) {
         self.child.kill().ok();
         self.child.wait().ok();
+    }
+
+    /// Asks it to stop with SIGTERM.
+    pub fn terminate(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGTERM)
+    }
+
+    /// Stops it with SIGSTOP: it keeps all it has and does nothing.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets it go on with SIGCONT.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal(Signal::SIGCONT)
+    }
+
+    fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let process = Pid::from_raw(i32::try_from(self.child.id())?);
+        kill(process, signal).with_context(|| format!("cannot send {signal} to the operator"))
+    }
+
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Where its admin server listens, once its log says so.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        let log = self.log();
+        let lines = log.get(self.begins..)?.lines();
+        let mut lines = lines.filter(|line| line.contains("serving /livez"));
+        let (_, rest) = lines.next()?.split_once("address")?;
+        let rest = rest.trim_start_matches(['"', ':', '=']);
+        rest.split(['"', ' ', ',']).next()?.parse().ok()
     }
 
     /// What it logged so far.

@@ -18,7 +18,9 @@ use kube::core::{DynamicObject, GroupVersionKind};
 use kube::discovery::ApiResource;
 use kube::{Api, Client, Error};
 use serde_json::json;
-use support::control_plane::{ControlPlane, ETCD_VERSION, KUBERNETES_VERSION, MASTERS};
+use support::control_plane::{
+    ControlPlane, ETCD_VERSION, HELM_VERSION, KUBERNETES_VERSION, MASTERS,
+};
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -351,6 +353,7 @@ fn go_modules_have_the_versions_of_the_constants() {
             "kubernetes",
             format!("k8s.io/kubernetes v{KUBERNETES_VERSION}"),
         ),
+        ("helm", format!("helm.sh/helm/v4 v{HELM_VERSION}")),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("controlplane")

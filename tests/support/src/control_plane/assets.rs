@@ -23,6 +23,9 @@ pub const KUBERNETES_VERSION: &str = "1.37.2";
 /// The version of etcd, as `controlplane/etcd/go.mod` has it.
 pub const ETCD_VERSION: &str = "3.7.3";
 
+/// The version of helm, as `controlplane/helm/go.mod` has it.
+pub const HELM_VERSION: &str = "4.3.1";
+
 /// The tool that knows where the envtest archives are. An archive has one patch version of a minor version, not
 /// always ours.
 const SETUP_ENVTEST: &str = "sigs.k8s.io/controller-runtime/tools/setup-envtest@v0.25.1";
@@ -39,13 +42,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 /// The prefix of directories in the cache that hold unfinished work.
 const UNFINISHED: &str = ".unfinished-";
 
-/// A program of the control plane.
+/// A program of the control plane, or one to use it with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Binary {
     Etcd,
     ApiServer,
     ControllerManager,
     Kubectl,
+    Helm,
 }
 
 impl Binary {
@@ -55,12 +59,22 @@ impl Binary {
             Self::ApiServer => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+        }
+    }
+
+    /// Its name in the cache, whose own name tells the versions of the others.
+    fn cached(self, cache: &Path) -> PathBuf {
+        match self {
+            Self::Helm => cache.join(format!("helm-{HELM_VERSION}")),
+            _ => cache.join(self.name()),
         }
     }
 
     const fn version(self) -> &'static str {
         match self {
             Self::Etcd => ETCD_VERSION,
+            Self::Helm => HELM_VERSION,
             _ => KUBERNETES_VERSION,
         }
     }
@@ -75,6 +89,7 @@ impl Binary {
                 "k8s.io/kubernetes/cmd/kube-controller-manager",
             ),
             Self::Kubectl => ("kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+            Self::Helm => ("helm", "helm.sh/helm/v4/cmd/helm"),
         }
     }
 
@@ -84,7 +99,7 @@ impl Binary {
     }
 
     const fn is_in_envtest_archive(self) -> bool {
-        !matches!(self, Self::ControllerManager)
+        !matches!(self, Self::ControllerManager | Self::Helm)
     }
 }
 
@@ -101,7 +116,7 @@ pub(super) async fn find<const N: usize>(binaries: [Binary; N]) -> Result<[PathB
     }
     let mut paths = [const { PathBuf::new() }; N];
     for (path, binary) in paths.iter_mut().zip(binaries) {
-        let found = given(binary).unwrap_or_else(|| cache.join(binary.name()));
+        let found = given(binary).unwrap_or_else(|| binary.cached(&cache));
         // The true path, since it names the version of an archive.
         *path = fs::canonicalize(&found).with_context(|| format!("finding {}", found.display()))?;
     }
@@ -137,7 +152,7 @@ fn from_environment(binaries: &[Binary]) -> Result<impl Fn(Binary) -> Option<Pat
 
 /// Gets into the cache what is not there yet.
 async fn fill(cache: &Path, binaries: &[Binary]) -> Result<()> {
-    let missing = |binary: &&Binary| !cache.join(binary.name()).is_file();
+    let missing = |binary: &&Binary| !binary.cached(cache).is_file();
     if !binaries.iter().any(|binary| missing(&binary)) {
         return Ok(());
     }
@@ -243,7 +258,7 @@ async fn from_envtest_archive(binaries: &[Binary], cache: &Path) -> Result<()> {
         }
         let link = unfinished.path().join(binary.name());
         symlink(path, &link)?;
-        fs::rename(link, cache.join(binary.name()))?;
+        fs::rename(link, binary.cached(cache))?;
     }
     Ok(())
 }
@@ -334,15 +349,19 @@ async fn build(binary: Binary, cache: &Path) -> Result<()> {
             last_lines(&messages)
         );
     }
-    fs::rename(&output, cache.join(binary.name()))?;
+    fs::rename(&output, binary.cached(cache))?;
     Ok(())
 }
 
 fn linker_flags(binary: Binary) -> String {
     // No symbol table: half the size, and faster to start.
     let mut flags = vec!["-s -w".to_owned()];
-    if binary != Binary::Etcd {
-        // Without these, the server says that it is some development version.
+    // Without these, a program says that it is some development version.
+    if binary == Binary::Helm {
+        flags.push(format!(
+            "-X helm.sh/helm/v4/internal/version.version=v{HELM_VERSION}"
+        ));
+    } else if binary != Binary::Etcd {
         let mut numbers = KUBERNETES_VERSION.split('.');
         let values = [
             ("gitVersion", format!("v{KUBERNETES_VERSION}")),

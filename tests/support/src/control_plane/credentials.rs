@@ -11,7 +11,7 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(super) const AUTHORITY_CERTIFICATE: &str = "ca.crt";
 const AUTHORITY_KEY: &str = "ca.key";
@@ -79,6 +79,19 @@ impl Authority {
                 .push(DnType::OrganizationName, group);
         }
         let (certificate, key) = self.sign(parameters, user)?;
+        let credentials = json!({
+            "client-certificate-data": ByteString(certificate.pem().into_bytes()),
+            "client-key-data": ByteString(key.serialize_pem().into_bytes()),
+        });
+        self.write(server, user, &credentials)
+    }
+
+    /// Writes a kubeconfig for the bearer of the token to a new file in the directory.
+    pub(super) fn write_kubeconfig_with_token(&self, server: &str, token: &str) -> Result<PathBuf> {
+        self.write(server, "bearer", &json!({"token": token}))
+    }
+
+    fn write(&self, server: &str, user: &str, credentials: &Value) -> Result<PathBuf> {
         let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
@@ -86,10 +99,7 @@ impl Authority {
                 "server": server,
                 "certificate-authority-data": ByteString(self.certificate.clone().into_bytes()),
             }}],
-            "users": [{"name": user, "user": {
-                "client-certificate-data": ByteString(certificate.pem().into_bytes()),
-                "client-key-data": ByteString(key.serialize_pem().into_bytes()),
-            }}],
+            "users": [{"name": user, "user": credentials}],
             "contexts": [{"name": "control-plane", "context": {"cluster": "control-plane", "user": user}}],
             "current-context": "control-plane",
         });

@@ -1,0 +1,223 @@
+//! Leadership terms: only the leader calls Astro or writes.
+//!
+//! Everything that one term learned (who was written to and when, what is under way, whom the
+//! organization has) belongs to the [`Term`] and goes with it: rule 6 of the one-e-mail protocol.
+
+pub mod fence;
+pub mod lease;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use tokio::time::Instant;
+
+use crate::reconcile::connection::Link;
+use crate::reconcile::context::Timing;
+use crate::reconcile::memory::Memory;
+use crate::resources::Address;
+
+/// Whether this process leads, and since when.
+///
+/// A term is "the last successful renewal is less than the validity ago by this process's monotonic
+/// clock, without a break". It is checked and not subscribed to: a process that was stopped for a
+/// while finds at its next check that its term is over.
+pub struct Leadership {
+    validity: Duration,
+    current: Mutex<Option<Reign>>,
+}
+
+struct Reign {
+    term: Arc<Term>,
+    renewed: Instant,
+}
+
+impl Leadership {
+    /// Nobody leads yet; a term lasts for `validity` after each renewal.
+    #[must_use]
+    pub fn new(validity: Duration) -> Self {
+        Self {
+            validity,
+            current: Mutex::new(None),
+        }
+    }
+
+    /// A renewal succeeded whose request was sent at `sent`: the term goes on, or, when there is none
+    /// or the last one ran out, a new one begins and is returned.
+    pub fn renew(&self, sent: Instant) -> Option<Arc<Term>> {
+        let mut current = self.current.lock();
+        if let Some(reign) = current.as_mut().filter(|reign| self.is_valid(reign)) {
+            reign.renewed = reign.renewed.max(sent);
+            return None;
+        }
+        let reign = Reign {
+            term: Arc::new(Term::begin()),
+            renewed: sent,
+        };
+        // A renewal that took longer than it is worth makes nobody leader.
+        let begun = self.is_valid(&reign).then(|| Arc::clone(&reign.term));
+        *current = begun.is_some().then_some(reign);
+        begun
+    }
+
+    /// Ends the term: somebody else leads, or this process gives leadership up. Whether there was one.
+    pub fn resign(&self) -> bool {
+        self.current.lock().take().is_some()
+    }
+
+    /// The present term, if this process leads and the term's caches are new enough to plan from.
+    #[must_use]
+    pub fn term(&self) -> Option<Arc<Term>> {
+        self.present().filter(|term| term.is_open())
+    }
+
+    /// Whether `term` is still the present one, without a break: checked before an attempt's patch
+    /// and again directly before each call that changes Astro.
+    #[must_use]
+    pub fn holds(&self, term: &Arc<Term>) -> bool {
+        self.present()
+            .is_some_and(|present| Arc::ptr_eq(&present, term))
+    }
+
+    /// Whether this process leads, from the moment that it has the lease.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.present().is_some()
+    }
+
+    /// When the present term runs out unless it is renewed.
+    #[must_use]
+    pub fn ends_at(&self) -> Option<Instant> {
+        let current = self.current.lock();
+        current.as_ref().map(|reign| reign.renewed + self.validity)
+    }
+
+    fn present(&self) -> Option<Arc<Term>> {
+        let mut current = self.current.lock();
+        // A term that ran out does not come back.
+        if current.as_ref().is_some_and(|reign| !self.is_valid(reign)) {
+            *current = None;
+        }
+        current.as_ref().map(|reign| Arc::clone(&reign.term))
+    }
+
+    fn is_valid(&self, reign: &Reign) -> bool {
+        reign.renewed.elapsed() < self.validity
+    }
+}
+
+/// Whoever holds the lock is the only one who plans and acts for the address.
+pub type SharedMemory = Arc<tokio::sync::Mutex<Memory>>;
+
+/// One uninterrupted term of leadership.
+pub struct Term {
+    /// When it began, by this process's monotonic clock.
+    pub began: Instant,
+    /// Connections by the Organization's name: an earlier term's directory says nothing.
+    pub links: RwLock<HashMap<String, Link>>,
+    memories: Mutex<HashMap<(String, Address), SharedMemory>>,
+    open: AtomicBool,
+}
+
+impl Term {
+    fn begin() -> Self {
+        Self {
+            began: Instant::now(),
+            links: RwLock::default(),
+            memories: Mutex::default(),
+            open: AtomicBool::new(false),
+        }
+    }
+
+    /// The caches are new enough: from here on it may be planned.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// What this term did on an address of an organization.
+    #[must_use]
+    pub fn memory(&self, organization_id: &str, address: &Address) -> SharedMemory {
+        Arc::clone(
+            self.memories
+                .lock()
+                .entry((organization_id.to_owned(), address.clone()))
+                .or_default(),
+        )
+    }
+
+    /// Drops what is known of addresses of which nothing has to be known any longer.
+    pub fn sweep(&self, timing: Timing) {
+        self.memories.lock().retain(|_, memory| {
+            // Whoever has a clone plans, or is about to.
+            Arc::strong_count(memory) > 1
+                || memory
+                    .try_lock()
+                    .is_ok_and(|memory| !memory.is_idle(timing))
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VALIDITY: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_term_lasts_while_it_is_renewed_and_never_comes_back() {
+        let leadership = Leadership::new(VALIDITY);
+        assert!(!leadership.leads());
+        let first = leadership.renew(Instant::now()).unwrap();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(leadership.holds(&first));
+        assert!(
+            leadership.renew(Instant::now()).is_none(),
+            "the same term goes on"
+        );
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert!(leadership.holds(&first));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(!leadership.holds(&first), "it ran out");
+        let second = leadership.renew(Instant::now()).unwrap();
+        assert!(!leadership.holds(&first), "the new one is another one");
+        assert!(leadership.holds(&second));
+        assert!(leadership.resign());
+        assert!(!leadership.holds(&second));
+        assert!(!leadership.resign());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_counts_is_when_the_renewal_was_sent() {
+        let leadership = Leadership::new(VALIDITY);
+        let sent = Instant::now();
+        tokio::time::advance(VALIDITY).await;
+        assert!(leadership.renew(sent).is_none());
+        assert!(!leadership.leads());
+        let sent = Instant::now();
+        tokio::time::advance(Duration::from_secs(4)).await;
+        leadership.renew(sent).unwrap();
+        assert_eq!(leadership.ends_at(), Some(sent + VALIDITY));
+        // An answer that comes after a younger one takes nothing back.
+        assert!(leadership.renew(Instant::now()).is_none());
+        assert!(leadership.renew(sent).is_none());
+        assert_eq!(leadership.ends_at(), Some(Instant::now() + VALIDITY));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_planned_before_the_term_is_open() {
+        let leadership = Leadership::new(VALIDITY);
+        let term = leadership.renew(Instant::now()).unwrap();
+        assert!(leadership.leads() && leadership.holds(&term));
+        assert!(leadership.term().is_none());
+        term.open();
+        assert!(leadership.term().is_some());
+        tokio::time::advance(VALIDITY).await;
+        assert!(leadership.term().is_none());
+    }
+}

@@ -1,0 +1,127 @@
+//! A connection that can be cut: what a partition of the network is to a process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Passes connections on to one address.
+pub struct Cable {
+    address: SocketAddr,
+    line: Arc<Line>,
+    server: JoinHandle<()>,
+}
+
+struct Line {
+    /// Bytes that came from the client's side.
+    sent: AtomicU64,
+    /// Connections with a lower number pass nothing on.
+    stalled_below: watch::Sender<u64>,
+    /// How many connections there were.
+    opened: AtomicU64,
+}
+
+impl Cable {
+    /// A cable to `target`.
+    pub async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let line = Arc::new(Line {
+            sent: AtomicU64::new(0),
+            stalled_below: watch::Sender::new(0),
+            opened: AtomicU64::new(0),
+        });
+        let server = tokio::spawn({
+            let line = Arc::clone(&line);
+            async move {
+                while let Ok((client, _)) = listener.accept().await {
+                    let number = line.opened.fetch_add(1, Ordering::SeqCst);
+                    tokio::spawn(Arc::clone(&line).pass(number, client, target));
+                }
+            }
+        });
+        Self {
+            address,
+            line,
+            server,
+        }
+    }
+
+    /// Where to connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many bytes the client has sent.
+    pub fn sent(&self) -> u64 {
+        self.line.sent.load(Ordering::SeqCst)
+    }
+
+    /// Nothing passes any more, and nobody is told: packets are lost on the way.
+    pub fn cut(&self) {
+        self.line.stalled_below.send_replace(u64::MAX);
+    }
+
+    /// The same for the connections that there are; new ones work.
+    pub fn stall(&self) {
+        let opened = self.line.opened.load(Ordering::SeqCst);
+        self.line.stalled_below.send_replace(opened);
+    }
+
+    /// Everything passes again, what was held up included.
+    pub fn mend(&self) {
+        self.line.stalled_below.send_replace(0);
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.server.abort();
+        self.mend();
+    }
+}
+
+impl Line {
+    async fn pass(self: Arc<Self>, number: u64, client: TcpStream, target: SocketAddr) {
+        self.works(number).await;
+        let Ok(server) = TcpStream::connect(target).await else {
+            return;
+        };
+        let (mut from_client, mut to_client) = client.into_split();
+        let (mut from_server, mut to_server) = server.into_split();
+        let out = async {
+            let mut buffer = vec![0; 16 << 10];
+            while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
+                self.sent.fetch_add(length as u64, Ordering::SeqCst);
+                self.works(number).await;
+                if to_server.write_all(&buffer[..length]).await.is_err() {
+                    break;
+                }
+            }
+        };
+        let back = async {
+            let mut buffer = vec![0; 16 << 10];
+            while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
+                self.works(number).await;
+                if to_client.write_all(&buffer[..length]).await.is_err() {
+                    break;
+                }
+            }
+        };
+        // Either end closes both: HTTP/1.1 needs no half-open connections.
+        tokio::select! {
+            () = out => {}
+            () = back => {}
+        }
+    }
+
+    /// Waits while the connection is stalled.
+    async fn works(&self, number: u64) {
+        let mut stalled_below = self.stalled_below.subscribe();
+        stalled_below.wait_for(|below| number >= *below).await.ok();
+    }
+}

@@ -1,0 +1,90 @@
+//! What a pod of the chart would do, done without a kubelet.
+
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::wait::await_condition;
+use kube::{Api, Client};
+use serde_json::json;
+use support::control_plane::ControlPlane;
+use tokio::process::Command;
+
+use crate::tools::{DEADLINE, Outcome, run};
+
+/// The operator's program, which is all that is in the image.
+pub fn program() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_orginvite-operator"))
+}
+
+/// A kubeconfig with a token of the service account, such as its pods get.
+pub async fn account(
+    plane: &ControlPlane,
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> PathBuf {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let request = TokenRequest {
+        spec: Some(TokenRequestSpec::default()),
+        ..TokenRequest::default()
+    };
+    let issued = accounts
+        .create_token_request(name, &PostParams::default(), &request)
+        .await
+        .unwrap();
+    let token = issued.status.unwrap().token.unwrap();
+    plane.kubeconfig_with_token(&token).unwrap()
+}
+
+/// Waits for the Job, runs its one container and records how it ended, as kubelet and Job controller do.
+pub async fn run_job(plane: &ControlPlane, namespace: &str, name: &str) -> Outcome {
+    let client = plane.client().await.unwrap();
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    // A finished one is left of an earlier hook.
+    let unfinished = |job: Option<&Job>| {
+        job.is_some_and(|job| {
+            let status = job.status.as_ref();
+            status.is_none_or(|status| status.conditions.iter().flatten().count() == 0)
+        })
+    };
+    let job = tokio::time::timeout(DEADLINE, await_condition(jobs.clone(), name, unfinished))
+        .await
+        .unwrap_or_else(|_| panic!("there is no Job {name}"))
+        .unwrap()
+        .unwrap();
+    let pod = job.spec.unwrap().template.spec.unwrap();
+    let kubeconfig = account(
+        plane,
+        &client,
+        namespace,
+        pod.service_account_name.as_deref().unwrap(),
+    )
+    .await;
+    let outcome = run(Command::new(program())
+        .args(pod.containers[0].args.as_deref().unwrap_or_default())
+        .env_clear()
+        .env("KUBECONFIG", kubeconfig))
+    .await;
+
+    let now = Timestamp::now();
+    let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "PodEnded", "message": "", "lastTransitionTime": now, "lastProbeTime": now});
+    let status = if outcome.success {
+        json!({"startTime": now, "completionTime": now, "succeeded": 1,
+            "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
+    } else {
+        json!({"startTime": now, "failed": 1,
+            "conditions": [condition("FailureTarget"), condition("Failed")]})
+    };
+    jobs.patch_status(
+        name,
+        &PatchParams::default(),
+        &Patch::Merge(json!({"status": status})),
+    )
+    .await
+    .unwrap();
+    outcome
+}
