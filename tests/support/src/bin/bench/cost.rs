@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use support::control_plane::{AUDITED, AuditEntry};
-use support::fake_astro::{Call, Operation, Outcome};
+use support::fake_astro::{Call, Operation};
 
 use super::process;
 use super::world::World;
@@ -118,14 +118,6 @@ impl Spent {
         self.calls
             .iter()
             .filter(|call| call.operation == operation)
-            .count()
-    }
-
-    /// Answers 429.
-    pub fn limited(&self) -> usize {
-        self.calls
-            .iter()
-            .filter(|call| call.outcome == Outcome::Status(429))
             .count()
     }
 }

@@ -39,7 +39,7 @@ pub fn memory(pid: u32) -> anyhow::Result<Memory> {
     let status = fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
     let field = |name: &str| -> anyhow::Result<u32> {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
-        let text = line.and_then(|line| line.split_whitespace().nth(1));
+        let text = line.and_then(|line| line.split_whitespace().next());
         Ok(text
             .with_context(|| format!("no {name} in {path}"))?
             .parse()?)

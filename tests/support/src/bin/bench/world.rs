@@ -1,7 +1,9 @@
 //! What one scenario runs in: an API server, a fake of Astro, and the operator as a process.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,13 +13,14 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind, Object};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use support::control_plane::{AUDITED, ControlPlane, MASTERS};
 use support::fake_astro::{FakeAstro, Limits};
 use support::operator::Operator;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::cost::{Mark, Spent};
 use super::process;
@@ -51,7 +54,7 @@ pub struct Interval(pub &'static str);
 pub type Invite = Object<Spec, Status>;
 
 /// Its spec.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Spec {
     pub email: String,
@@ -60,13 +63,13 @@ pub struct Spec {
 }
 
 /// The Organization that it is for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct OrganizationRef {
     pub name: String,
 }
 
 /// Its status.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Status {
     #[serde(default)]
@@ -76,7 +79,7 @@ pub struct Status {
 }
 
 /// One condition.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Condition {
     #[serde(rename = "type")]
     pub kind: String,
@@ -102,7 +105,7 @@ impl World {
     pub async fn prepare(setup: &Setup, interval: Interval) -> anyhow::Result<Self> {
         let client = setup.plane.client().await?;
         install_definitions(&client).await?;
-        let name = format!("bench-{}", support_name());
+        let name = new_name();
         let directory = tempfile::tempdir()?;
         let world = Self {
             astro: FakeAstro::start().await?,
@@ -178,10 +181,7 @@ impl World {
     /// Stops the operator as Kubernetes does.
     pub async fn stop_operator(&mut self) -> anyhow::Result<()> {
         let mut operator = self.operator.take().context("no operator runs")?;
-        kill(
-            Pid::from_raw(i32::try_from(operator.pid())?),
-            Signal::SIGTERM,
-        )?;
+        operator.terminate()?;
         let ended = async {
             while operator.is_running() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -195,6 +195,19 @@ impl World {
     /// The operator's process.
     pub fn operator(&self) -> anyhow::Result<u32> {
         Ok(self.operator.as_ref().context("no operator runs")?.pid())
+    }
+
+    /// Waits until the operator's `/readyz` answers 200.
+    pub async fn ready(&self) -> anyhow::Result<()> {
+        let operator = self.operator.as_ref().context("no operator runs")?;
+        let ready = async {
+            while !matches!(operator.admin_address(), Some(address) if answers_200(address).await) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(DEADLINE, ready)
+            .await
+            .with_context(|| format!("the operator is not ready; {}", self.last_words()))
     }
 
     /// Memory of the operator.
@@ -260,6 +273,18 @@ impl World {
     }
 }
 
+/// Whether `/readyz` at that address answers 200.
+async fn answers_200(address: SocketAddr) -> bool {
+    let ask = async {
+        let mut connection = TcpStream::connect(address).await?;
+        connection.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    ask.await.is_ok_and(|answer| answer.starts_with(b"HTTP/1.0 200"))
+}
+
 /// Name of the object for the person of that number.
 pub fn object_name(number: usize) -> String {
     format!("person-{number}")
@@ -276,10 +301,9 @@ pub fn resource(kind: &str) -> ApiResource {
 }
 
 /// A name that no other world of this process has.
-fn support_name() -> u32 {
-    use std::sync::atomic::{AtomicU32, Ordering};
+fn new_name() -> String {
     static NEXT: AtomicU32 = AtomicU32::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
+    format!("bench-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 async fn install_definitions(client: &Client) -> anyhow::Result<()> {

@@ -10,7 +10,6 @@ use super::{check_emails, lags, passes, tell_cpu, whole};
 use crate::Size;
 use crate::load;
 use crate::report::Outcome;
-use crate::witness::Witness;
 use crate::world::{Rates, Setup};
 
 /// Deleted at once, each with its invitation taken back.
