@@ -47,9 +47,7 @@ impl Cpu {
         let directory = world.plane.directory();
         let of = |program| process::cpu(process::find(program, directory)?);
         Ok(Self {
-            operator: world
-                .operator()
-                .map_or(Ok(Duration::ZERO), process::cpu)?,
+            operator: world.operator().map_or(Ok(Duration::ZERO), process::cpu)?,
             api_server: of("kube-apiserver")?,
             etcd: of("etcd")?,
             bench: process::cpu(std::process::id())?,

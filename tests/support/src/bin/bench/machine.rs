@@ -56,11 +56,7 @@ pub fn describe(operator: &Path) -> anyhow::Result<Machine> {
         kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
             .trim()
             .to_owned(),
-        load: load
-            .split_whitespace()
-            .next()
-            .context("no load")?
-            .parse()?,
+        load: load.split_whitespace().next().context("no load")?.parse()?,
         operator: String::from_utf8(version.stdout)?.trim().to_owned(),
         program_bytes: fs::metadata(operator)?.len(),
         commit: commit.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()),

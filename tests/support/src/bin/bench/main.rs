@@ -9,8 +9,8 @@ mod machine;
 mod process;
 mod report;
 mod scenarios;
-mod world;
 mod witness;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,7 +59,9 @@ async fn main() -> ExitCode {
     match bench(Arguments::parse()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
-            eprintln!("\nSomething was counted that should be another number: see \"must be\" above.");
+            eprintln!(
+                "\nSomething was counted that should be another number: see \"must be\" above."
+            );
             ExitCode::FAILURE
         }
         Err(error) => {

@@ -197,7 +197,10 @@ impl Report {
                 );
             }
             let wrong = runs.any(|run| run.counts.iter().any(|one| one.counted != one.must_be));
-            println!("  counts {}", if wrong { "differ" } else { "exact in all runs" });
+            println!(
+                "  counts {}",
+                if wrong { "differ" } else { "exact in all runs" }
+            );
         }
     }
 
@@ -220,7 +223,10 @@ fn show(value: f64) -> String {
 }
 
 /// A number of things as a figure.
-#[expect(clippy::cast_precision_loss, reason = "far fewer than 2^52 of anything")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "far fewer than 2^52 of anything"
+)]
 pub fn float(number: usize) -> f64 {
     number as f64
 }

@@ -218,10 +218,12 @@ impl World {
     /// Waits until the operator has read the organization.
     pub async fn connected(&self) -> anyhow::Result<()> {
         let connected = |object: Option<&Object<Value, Value>>| {
-            let conditions = object.and_then(|object| object.status.as_ref()?["conditions"].as_array());
-            conditions.into_iter().flatten().any(|condition| {
-                condition["type"] == "Ready" && condition["reason"] == "Connected"
-            })
+            let conditions =
+                object.and_then(|object| object.status.as_ref()?["conditions"].as_array());
+            conditions
+                .into_iter()
+                .flatten()
+                .any(|condition| condition["type"] == "Ready" && condition["reason"] == "Connected")
         };
         let wait = await_condition(self.organizations(), &self.name, connected);
         if let Ok(outcome) = tokio::time::timeout(DEADLINE, wait).await {
@@ -277,12 +279,15 @@ impl World {
 async fn answers_200(address: SocketAddr) -> bool {
     let ask = async {
         let mut connection = TcpStream::connect(address).await?;
-        connection.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+        connection
+            .write_all(b"GET /readyz HTTP/1.0\r\n\r\n")
+            .await?;
         let mut answer = Vec::new();
         connection.read_to_end(&mut answer).await?;
         std::io::Result::Ok(answer)
     };
-    ask.await.is_ok_and(|answer| answer.starts_with(b"HTTP/1.0 200"))
+    ask.await
+        .is_ok_and(|answer| answer.starts_with(b"HTTP/1.0 200"))
 }
 
 /// Name of the object for the person of that number.
@@ -297,7 +302,11 @@ pub fn address(number: usize) -> String {
 
 /// Our resource of that kind.
 pub fn resource(kind: &str) -> ApiResource {
-    ApiResource::from_gvk(&GroupVersionKind::gvk("iam.astronomer.io", "v1alpha1", kind))
+    ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "iam.astronomer.io",
+        "v1alpha1",
+        kind,
+    ))
 }
 
 /// A name that no other world of this process has.
@@ -316,8 +325,12 @@ async fn install_definitions(client: &Client) -> anyhow::Result<()> {
         let definition: CustomResourceDefinition = serde_yaml_ng::from_str(&text)?;
         let api: Api<CustomResourceDefinition> = Api::all(client.clone());
         let name = definition.name_any();
-        api.patch(&name, &PatchParams::apply("bench"), &Patch::Apply(&definition))
-            .await?;
+        api.patch(
+            &name,
+            &PatchParams::apply("bench"),
+            &Patch::Apply(&definition),
+        )
+        .await?;
         let established = await_condition(api, &name, conditions::is_crd_established());
         tokio::time::timeout(DEADLINE, established)
             .await

@@ -36,7 +36,9 @@ pub async fn deletion(setup: &Setup, objects: usize, size: Size) -> anyhow::Resu
     outcome.check("DELETE, 1 for each", calls, objects);
     outcome.check("get-invite", spent.calls(Operation::GetInvite), 0);
     let left = world.astro.invites();
-    let left = left.iter().filter(|invite| invite.is_live(jiff::Timestamp::now()));
+    let left = left
+        .iter()
+        .filter(|invite| invite.is_live(jiff::Timestamp::now()));
     outcome.check("invitations without an object", left.count(), 0);
     check_emails(&mut outcome, &world, objects);
     Ok(outcome)

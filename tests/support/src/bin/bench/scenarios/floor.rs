@@ -57,7 +57,9 @@ async fn create_and_write(
     let object = api
         .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
         .await?;
-    let now = jiff::Timestamp::now().round(jiff::Unit::Second)?.to_string();
+    let now = jiff::Timestamp::now()
+        .round(jiff::Unit::Second)?
+        .to_string();
     let patch = json!({
         "metadata": {"resourceVersion": object.metadata.resource_version},
         "status": {

@@ -140,11 +140,7 @@ pub async fn restart(setup: &Setup, objects: usize, size: Size) -> anyhow::Resul
 }
 
 /// More and more objects, with a restart at each number.
-pub async fn growth(
-    setup: &Setup,
-    sizes: &[usize],
-    size: Size,
-) -> anyhow::Result<Vec<Outcome>> {
+pub async fn growth(setup: &Setup, sizes: &[usize], size: Size) -> anyhow::Result<Vec<Outcome>> {
     let (mut world, mut witness) = settled(setup, sizes[0], size, Rates::Unlimited).await?;
     let mut outcomes: Vec<Outcome> = Vec::new();
     for &objects in sizes {
