@@ -443,6 +443,7 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
     let own = json!([
         {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
     ]);
     grant(&world, "own", own).await;
     // What is granted is known to the API server a moment later.
