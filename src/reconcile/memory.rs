@@ -28,6 +28,9 @@ pub struct Memory {
     pub gone: Option<(String, Instant)>,
     /// get-invite answered with the recorded invite, under the pass begun then.
     pub exists: Option<(String, Instant)>,
+    /// The recorded invite, when a pass before its expiry did not show it though get-invite answered
+    /// with it, and no pass did since.
+    pub unlisted: Option<String>,
     /// The last answer of get-invite where nobody can look at the list: for which invite, and when.
     pub watched: Option<(String, Instant, Lookup)>,
     /// What get-invite said of the invite that a person named.
