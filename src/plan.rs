@@ -133,6 +133,9 @@ pub struct Own {
     pub settles_at: Option<Timestamp>,
     /// Not before this moment may another e-mail go to the address.
     pub not_before: Option<Timestamp>,
+    /// Before its expiry the list did not show the recorded invite, though get-invite answered with
+    /// it: an answer that it may give for one that was declined or revoked.
+    pub unlisted: bool,
 }
 
 /// All that a plan is made from.
@@ -601,6 +604,9 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
             ),
         ),
         Sight::Absent if expired(facts) => after_expiry(facts, invite),
+        Sight::Absent if facts.request.is_some() && past(facts, expires_at(facts)) => {
+            again(facts, invite, false)
+        }
         Sight::Absent => disappeared(facts, invite, invited),
     }
 }
@@ -612,6 +618,12 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
     let looking = |state| Plan {
         step: facts.observed.next_look.map_or(Step::Rest, Step::AwaitTime),
         state,
+    };
+    let expired_unseen = || {
+        Plan::stalled(
+            Reason::Expired,
+            format!("The invitation is past its expiry. {BLIND}. {ASK}"),
+        )
     };
     if facts.record.user_id.is_some() && facts.request.is_none() {
         return Plan::act(Step::Rest);
@@ -631,16 +643,15 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             }
         }
         Lookup::Exists if facts.request.is_some() => again(facts, invite, false),
-        _ if expired(facts) => Plan::stalled(
-            Reason::Expired,
-            format!("The invitation is past its expiry. {BLIND}. {ASK}"),
-        ),
-        Lookup::Gone | Lookup::GoneOnce => Plan::gone(
+        Lookup::Gone | Lookup::GoneOnce if !over(facts) => Plan::gone(
             Reason::InvitationEnded,
             format!(
                 "The invitation is gone before its expiry: it was accepted, declined or revoked. {BLIND}. {ASK}"
             ),
         ),
+        // Nothing is sent because of it, so that it needs no grace.
+        Lookup::Gone | Lookup::GoneOnce => expired_unseen(),
+        Lookup::Exists if expired(facts) => expired_unseen(),
         Lookup::Exists if wanted => again(facts, invite, false),
         Lookup::Exists => Plan {
             step: match (at_expiry(facts), looking(State::Invited).step) {
@@ -680,9 +691,25 @@ fn after_expiry(facts: &Facts<'_>, invite: &str) -> Plan {
     again(facts, invite, true)
 }
 
-/// The directory does not show the recorded invite, which is not past its expiry.
+/// The directory does not show the recorded invite, which is not past its expiry or was not shown
+/// before it.
 fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
+    let withdrawn = || {
+        Plan::gone(
+            Reason::InvitationWithdrawn,
+            format!(
+                "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself. {ASK}"
+            ),
+        )
+    };
+    // Within the grace, Astro may have dropped it just because it expired.
+    if over(facts) && !past(facts, expires_at(facts)) {
+        return Plan::act(at_expiry(facts));
+    }
     match &facts.observed.lookup {
+        Lookup::Exists if facts.record.gone_since.is_some() || past(facts, expires_at(facts)) => {
+            withdrawn()
+        }
         Lookup::Exists if facts.record.role != Some(facts.role) || facts.request.is_some() => {
             Plan {
                 step: Step::AwaitPass,
@@ -708,12 +735,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
                 None => again(facts, invite, true),
             }
         }
-        Lookup::Gone => Plan::gone(
-            Reason::InvitationWithdrawn,
-            format!(
-                "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself. {ASK}"
-            ),
-        ),
+        Lookup::Gone => withdrawn(),
         Lookup::Unknown(why) => unreadable(why),
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
         Lookup::GoneOnce | Lookup::NotAsked => Plan::await_pass(),
@@ -1012,8 +1034,16 @@ fn settling() -> Plan {
     }
 }
 
+/// Past its expiry, and not known to have ended before: who declined is not written to because the
+/// invitation would have expired by now.
 fn expired(facts: &Facts<'_>) -> bool {
-    past(facts, expires_at(facts))
+    let ended_before = facts.record.gone_since.is_some() || facts.own.unlisted;
+    !ended_before && past(facts, expires_at(facts))
+}
+
+/// Past its expiry without any grace, and not recorded to have ended before.
+fn over(facts: &Facts<'_>) -> bool {
+    facts.record.gone_since.is_none() && expires_at(facts).is_some_and(|time| facts.now > time)
 }
 
 fn past(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> bool {

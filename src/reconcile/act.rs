@@ -559,6 +559,7 @@ impl Turn<'_> {
         };
         let mut status = self.status(&record, &State::Invited);
         status.observed_generation = record.observed_generation;
+        status.gone_since = record.gone_since;
         self.write(&object, &status).await?;
         Ok(Action::await_change())
     }

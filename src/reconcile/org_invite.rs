@@ -338,6 +338,7 @@ impl Turn<'_> {
                 .map(|(_, saying)| saying.clone()),
             settles_at: Some(self.at(self.settled_from())),
             not_before: from_status.max(from_memory),
+            unlisted: recorded.is_some() && self.memory.unlisted.as_deref() == recorded,
         }
     }
 
@@ -403,6 +404,10 @@ impl Turn<'_> {
                 Sight::Pending(invites.iter().map(|invite| found(invite, role)).collect())
             }
         };
+        let shown = |found: &Found| self.memory.unlisted.as_ref() == Some(&found.id);
+        if matches!(&observed.sight, Sight::Pending(found) if found.iter().any(shown)) {
+            self.memory.unlisted = None;
+        }
         if observed.sight == Sight::Absent
             && !open
             && observed.doubt != Some(Doubt::Missing)
@@ -411,6 +416,13 @@ impl Turn<'_> {
             && let Some(invite) = &record.invite_id
         {
             observed.lookup = self.look_up(invite, begun).await;
+            let before_expiry = record
+                .expires_at
+                .as_ref()
+                .is_some_and(|time| self.now() < time.0);
+            if before_expiry && observed.lookup == Lookup::Exists {
+                self.memory.unlisted = Some(invite.clone());
+            }
         }
         (observed, Some(begun))
     }
