@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use secrecy::SecretString;
 use tracing_subscriber::EnvFilter;
 
@@ -99,6 +99,12 @@ struct InviteArgs {
     /// File with the API token [default: the variable ASTRO_API_TOKEN, else a prompt].
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+}
+
+/// Every command and flag, for the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// A duration such as `90s`, `100ms` or `1m30s`.

@@ -1,6 +1,12 @@
 //! Generated files are what the types say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod command_line;
+mod complete;
+mod reference;
+mod schema;
+mod source;
+
 use std::path::Path;
 
 use orginvite_operator::resources::crds;
@@ -24,6 +30,21 @@ fn the_definitions_in_crds_are_those_of_the_types() {
             path.display()
         );
     }
+}
+
+#[test]
+fn the_reference_in_docs_is_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
+    let page = reference::page();
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &page).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        kept == page,
+        "{} is stale: run `make generate`",
+        path.display()
+    );
 }
 
 #[test]
