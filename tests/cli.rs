@@ -112,6 +112,14 @@ fn errors_at_start_say_what_to_do() {
     );
 }
 
+#[test]
+fn exit_codes_are_those_of_the_reference() {
+    let code = |args: &[&str]| operator(args, &[]).status.code();
+    assert_eq!(code(&["crd"]), Some(0));
+    assert_eq!(code(&["invite", "get", "x"]), Some(1));
+    assert_eq!(code(&["run", "--token", "abc"]), Some(2));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_looks_at_an_invitation_and_answers_it() {
     let astro = FakeAstro::start().await.unwrap();

@@ -18,6 +18,7 @@ use orginvite_operator::plan::{
 };
 use orginvite_operator::resources::OrgInviteStatus;
 use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};
+use orginvite_operator::resources::reason::About;
 
 const MEMBER: Role = Role::OrganizationMember;
 const ADMIN: Role = Role::OrganizationBillingAdmin;
@@ -126,6 +127,11 @@ fn decide(case: &Case) -> (Step, String) {
         now: now(),
         namespace: "here",
     });
+    let told_by = match &plan.state {
+        State::Member { .. } => "Ready",
+        State::Progressing(_) | State::Obscured(_) => "Reconciling",
+        _ => "Stalled",
+    };
     let reason = match plan.state {
         State::Unchanged => "Unchanged".to_owned(),
         State::Invited => "Invited".to_owned(),
@@ -137,6 +143,12 @@ fn decide(case: &Case) -> (Step, String) {
             assert!(
                 !saying.message.contains("elsewhere"),
                 "names a holder in another namespace"
+            );
+            let known = saying.reason.told_by();
+            assert!(
+                known.contains(&(About::OrgInvite, told_by)),
+                "{} is not told by {told_by}",
+                saying.reason
             );
             saying.reason.to_string()
         }
