@@ -15,7 +15,7 @@ use super::connection::{Connection, Link};
 use super::context::Context;
 use super::memory::{Memory, Occasion};
 use super::report;
-use super::write::has_finalizer;
+use super::write::{Written, has_finalizer};
 use crate::astro::budget::{Class, Verb};
 use crate::astro::directory::{Person, View};
 use crate::astro::{self, Invite, Role};
@@ -175,8 +175,10 @@ async fn say(context: &Context, object: &OrgInvite, state: State) -> Result<Acti
         object.metadata.generation.unwrap_or_default(),
         Timestamp::now(),
     );
-    if status != recorded {
-        context.writer.status(object, &status).await?;
+    if status != recorded
+        && let Written::Done(_) = context.writer.status(object, &status).await?
+    {
+        context.events.changed(object, &status);
     }
     Ok(Action::await_change())
 }
@@ -269,7 +271,13 @@ impl Turn<'_> {
                 .directory
                 .expect(self.counts_from(), self.address.clone());
         }
-        let record = freshened(record, &observed);
+        let mut record = freshened(record, &observed);
+        if let State::Member { .. } = plan.state
+            && let Some(request) = self.request()
+        {
+            // A wish for an e-mail to somebody who is in: it must not be seen to when the person leaves.
+            record.last_resend_request = Some(request.to_owned());
+        }
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());
         self.act(plan, record, attempt, inherited, begun).await
     }

@@ -128,3 +128,29 @@ async fn a_resend_whose_answer_is_lost_is_one_email() {
     assert_eq!(object.status.as_ref().unwrap().resends, 1);
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_for_an_email_to_a_member_is_not_seen_to_when_the_member_leaves() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    world.astro.accept(&first).unwrap();
+    world.state("jane", "Accepted").await;
+    world
+        .annotate("jane", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    world
+        .in_time("the wish is noted", async {
+            loop {
+                let status = world.invites().get("jane").await.unwrap().status.unwrap();
+                if status.last_resend_request.as_deref() == Some("now") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    world.astro.remove_member("jane@example.com").unwrap();
+    world.state("jane", "MemberRemoved").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}

@@ -1,5 +1,7 @@
 //! The story: what becomes of five manifests.
 
+use std::time::Duration;
+
 use anyhow::{Context, bail, ensure};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -8,11 +10,13 @@ use crate::cluster::{conditions, name, status};
 use crate::show::{describe, headline, print_events, print_wrapped};
 use crate::stage::Stage;
 
-/// Longer than an invitation of the fake lasts.
-const EIGHT_DAYS: SignedDuration = SignedDuration::from_hours(8 * 24);
+/// How long an invitation lasts here, so that one can expire within what counts as a restart.
+const LIFETIME: Duration = Duration::from_mins(20);
+const LATER: SignedDuration = SignedDuration::from_mins(30);
 
 /// Tells it, and checks that it is true.
 pub async fn tell(stage: &mut Stage) -> anyhow::Result<()> {
+    stage.astro.set_invite_lifetime(LIFETIME);
     connect(stage).await?;
     let invites = invite_three(stage).await?;
     refuse_a_typo(stage).await?;
@@ -139,10 +143,10 @@ async fn hold_what_is_not_permitted(stage: &Stage) -> anyhow::Result<()> {
 
 /// What is due is computed from the status, so that a restart loses nothing and repeats nothing.
 async fn outlast_an_expiry(stage: &mut Stage, mei: &str) -> anyhow::Result<()> {
-    headline("the operator is killed, eight days pass, and it is started again");
+    headline("the operator is killed, half an hour passes, and it is started again");
     let before = stage.state("OrgInvite", "jane", "Invited").await?;
     stage.kill_operator();
-    stage.astro.set_clock_offset(EIGHT_DAYS);
+    stage.astro.set_clock_offset(LATER);
     ensure!(
         stage.astro.live_invites("jane@example.com").is_empty(),
         "jane's invitation did not expire"
