@@ -231,7 +231,11 @@ impl World {
 
     /// What the operator's admin server answers.
     pub async fn admin(&self, path: &str) -> (u16, String) {
-        let operator = self.operator.as_ref().unwrap();
+        self.admin_of(self.operator.as_ref().unwrap(), path).await
+    }
+
+    /// What the admin server of that operator answers.
+    pub async fn admin_of(&self, operator: &Operator, path: &str) -> (u16, String) {
         self.until("the admin server listens", || {
             operator.admin_address().is_some()
         })
