@@ -9,6 +9,7 @@ mod claims;
 mod directory;
 mod exactly_one_email;
 mod expiry;
+mod fallback;
 mod lifecycle;
 mod policy;
 mod scale;
