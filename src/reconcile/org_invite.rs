@@ -491,9 +491,12 @@ impl Turn<'_> {
             return;
         }
         let interval = self.connection.directory.interval();
+        // What would be replaced now is asked for now.
+        let wanted = record.role != Some(self.object.spec.role) || self.request().is_some();
         let fresh = self.memory.watched.as_ref().filter(|(id, at, lookup)| {
             // Gone is gone; a refusal to take it back is younger than what was seen before.
-            id == invite && !deleting && (*lookup == Lookup::GoneOnce || at.elapsed() < interval)
+            let holds = *lookup == Lookup::GoneOnce || (!wanted && at.elapsed() < interval);
+            id == invite && !deleting && holds
         });
         if let Some((_, at, lookup)) = fresh {
             observed.lookup = lookup.clone();

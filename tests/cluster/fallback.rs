@@ -282,6 +282,27 @@ async fn an_edited_role_replaces_an_invitation_that_is_pending() {
     assert_eq!(world.astro.emails_to(JANE), 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_role_sends_nothing_once_get_invite_says_that_it_ended() {
+    // Whoever trusts DELETE alone, or what get-invite said long ago, writes to a member.
+    let world = blind_with(json!({"syncInterval": "1h"})).await;
+    world
+        .astro
+        .change_behaviour(|behaviour| behaviour.delete_accepted = DeleteAccepted::NoContent);
+    world.apply("jane", JANE).await;
+    let id = invite_id(&world.state("jane", "Invited").await);
+    world
+        .until("it was looked at", || {
+            world.astro.count(Operation::GetInvite) > 0
+        })
+        .await;
+    world.astro.accept(&id).unwrap();
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world.state("jane", "InvitationEnded").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 1);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+}
+
 /// The person accepts between get-invite and DELETE, which tells it with that answer.
 async fn accepted_before_the_delete(answer: DeleteAccepted) {
     let world = blind().await;
