@@ -463,6 +463,65 @@ async fn a_replacement_with_no_answer_waits_and_is_sent_again_on_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_was_killed_before_its_delete_leaves_no_second_invitation() {
+    let mut world = blind().await;
+    world.apply("jane", JANE).await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    let mut gate = world
+        .astro
+        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world
+        .in_time("the DELETE is on its way", gate.arrived())
+        .await
+        .unwrap();
+    world.kill_operator();
+    world.start_operator();
+    world.state("jane", "OutcomeUnknown").await;
+    assert_eq!(world.astro.live_invites(JANE)[0].id, first);
+    world.annotate("jane", RESEND, "monday").await;
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_BILLING_ADMIN"),
+        "what the status says is what the person has"
+    );
+    assert_eq!(live[0].id, invite_id(&object));
+    assert_eq!(world.astro.emails_to(JANE), 2);
+    gate.release();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_replaced_invitation_may_be_named_and_keeps_its_role() {
+    let mut world = blind().await;
+    world.apply("jane", JANE).await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    let mut gate = world
+        .astro
+        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world
+        .in_time("the DELETE is on its way", gate.arrived())
+        .await
+        .unwrap();
+    world.kill_operator();
+    world.start_operator();
+    world.state("jane", "OutcomeUnknown").await;
+    world.annotate("jane", INVITE_ID, &first).await;
+    // It is known for what it is, and so replaced.
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_BILLING_ADMIN")
+    );
+    assert_eq!(live[0].id, invite_id(&object));
+    assert_eq!(world.astro.emails_to(JANE), 2);
+    gate.release();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_that_is_not_it_is_told_and_not_adopted() {
     let world = blind().await;
     let there = world.astro.organization("another-organization");
