@@ -521,11 +521,14 @@ impl Turn<'_> {
         }
         let answer = match self.get_invite(id).await {
             Err(at) => return Some(Named::InLine(self.at(at))),
-            Ok(Err(error @ astro::Error::Unknown { .. })) => {
+            // Only Astro's own word that there is none says anything about the invitation.
+            Ok(Err(error)) if error.says_absent() || error.says_bad_request() => {
+                Named::Refused(error.to_string())
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the invitation that was named cannot be looked at");
                 return Some(Named::InLine(self.now() + astro::directory::backoff(5)));
             }
-            Ok(Err(error)) => Named::Refused(error.to_string()),
             Ok(Ok(invite)) => {
                 let whom = invite
                     .invitee

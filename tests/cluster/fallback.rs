@@ -551,6 +551,39 @@ async fn an_invitation_that_is_not_it_is_told_and_not_adopted() {
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_invitation_is_asked_for_again_when_the_answer_says_nothing() {
+    let world = blind().await;
+    let right = unanswered(&world).await;
+    for (number, answer) in [
+        Answer::TooManyRequests(None),
+        Answer::Html(404),
+        Answer::Status(403),
+        Answer::Status(503),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mark = world.astro.mark();
+        let fault = Fault::before(answer);
+        world
+            .astro
+            .fault(Operation::GetInvite, fault, Times::Next(1));
+        world.annotate("jane", INVITE_ID, &right).await;
+        world
+            .annotate("jane", "test/touched", &number.to_string())
+            .await;
+        world
+            .until("it is asked for", || {
+                world.astro.count_since(mark, Operation::GetInvite) > 0
+            })
+            .await;
+    }
+    world.annotate("jane", "test/touched", "now").await;
+    let object = world.state("jane", "Invited").await;
+    assert_eq!(invite_id(&object), right);
+}
+
 /// Somebody else's invitation for the address, as the owner: this namespace may not give that role.
 async fn somebody_elses(world: &World) -> String {
     world
