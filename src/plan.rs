@@ -436,7 +436,12 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 /// *Attempt open*, and nobody can look: a person has to tell what became of it.
 fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     let answered = match &facts.observed.named {
-        Some(Named::Found(found)) => return adopt(facts, found, attempt.role),
+        Some(Named::Found(found)) => {
+            // The one that was to be replaced has the role that it was sent with.
+            let replaced = attempt.replaces.as_ref() == Some(&found.id);
+            let sent_with = facts.record.role.filter(|_| replaced);
+            return adopt(facts, found, sent_with.unwrap_or(attempt.role));
+        }
         Some(Named::InLine(time)) => {
             return Plan {
                 step: Step::AwaitTime(*time),
@@ -450,6 +455,11 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         .request
         .filter(|request| Some(*request) != attempt.request.as_deref());
     if asked.is_some() && !facts.deleting {
+        // Nobody knows whether its DELETE went out.
+        let left_over = attempt.replaces.as_deref();
+        if let Some(invite) = left_over.filter(|id| !facts.standing.shared.contains(id)) {
+            return again(facts, invite, false);
+        }
         if !(facts.permits)(facts.role) {
             return Plan {
                 step: Step::Rest,

@@ -2085,3 +2085,73 @@ fn an_invitation_that_ended_before_its_expiry() {
         ),
     ]);
 }
+
+/// Nobody knows whether the DELETE of the replaced invite x1 went out, or what became of the POST.
+#[test]
+fn blind_attempt_open_for_a_replacement() {
+    let open = |record| Case {
+        open: attempt(Some("x1")).map(|attempt| Attempt {
+            role: ADMIN,
+            ..attempt
+        }),
+        role: ADMIN,
+        record,
+        ..blind()
+    };
+    let named = |id: &str| Some(Named::Found(found(id, None)));
+    let adopted = |id: &str, role| Step::Adopt {
+        found: found(id, None),
+        role,
+    };
+    table(vec![
+        (
+            "a person says: again",
+            Case {
+                request: Some("r"),
+                ..open(recorded())
+            },
+            resend(Some("x1"), 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "again, but another object records the replaced one",
+            Case {
+                request: Some("r"),
+                shared: true,
+                ..open(recorded())
+            },
+            resend(None, 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "again, but the replaced one is not to be touched",
+            Case {
+                request: Some("r"),
+                ..open(OrgInviteStatus {
+                    role: Some(OWNER),
+                    ..recorded()
+                })
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "the replaced one is named",
+            Case {
+                named: named("x1"),
+                ..open(recorded())
+            },
+            adopted("x1", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "the new one is named",
+            Case {
+                named: named("x2"),
+                ..open(recorded())
+            },
+            adopted("x2", ADMIN),
+            "Unchanged",
+        ),
+    ]);
+}

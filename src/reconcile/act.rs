@@ -355,7 +355,7 @@ impl Turn<'_> {
         let mut status = self.status(&record, &State::Invited);
         if attempt.role != self.object.spec.role {
             // Edited meanwhile: the next plan sees to it.
-            status.observed_generation = record.observed_generation;
+            status.observed_generation = self.not_yet(&record);
         }
         status
     }
@@ -504,18 +504,18 @@ impl Turn<'_> {
             .clone()
             .filter(|_| record.invite_id.as_ref() == Some(&found.id));
         let settled = attempt.filter(|attempt| record.attempt_id.as_ref() != Some(&attempt.id));
-        if let Some(attempt) = &settled {
+        // The one that was to be replaced is no e-mail of that attempt.
+        let sent = settled
+            .as_ref()
+            .filter(|attempt| attempt.replaces.as_ref() != Some(&found.id));
+        if let Some(attempt) = sent {
             self.count_email(&record, attempt);
         }
         let record = OrgInviteStatus {
-            resends: settled
-                .as_ref()
-                .map_or(record.resends, |attempt| attempt.resends),
-            last_resend_request: settled
-                .as_ref()
-                .map_or(record.last_resend_request, |attempt| {
-                    attempt.request.clone()
-                }),
+            resends: sent.map_or(record.resends, |attempt| attempt.resends),
+            last_resend_request: sent.map_or(record.last_resend_request, |attempt| {
+                attempt.request.clone()
+            }),
             invite_id: Some(found.id),
             attempt_id: settled.map(|attempt| attempt.id).or(record.attempt_id),
             organization_id: Some(self.connection.organization_id.clone()),
@@ -532,7 +532,7 @@ impl Turn<'_> {
         };
         let mut status = self.status(&record, &State::Invited);
         if role != self.object.spec.role {
-            status.observed_generation = record.observed_generation;
+            status.observed_generation = self.not_yet(&record);
         }
         self.memory.underway = None;
         self.write(&object, &status).await?;
@@ -558,7 +558,7 @@ impl Turn<'_> {
             ..inherited
         };
         let mut status = self.status(&record, &State::Invited);
-        status.observed_generation = record.observed_generation;
+        status.observed_generation = self.not_yet(&record);
         status.gone_since = record.gone_since;
         self.write(&object, &status).await?;
         Ok(Action::await_change())
@@ -691,6 +691,12 @@ impl Turn<'_> {
     }
 
     // --- report
+
+    /// The generation to tell while that of the spec is not seen to yet.
+    fn not_yet(&self, record: &OrgInviteStatus) -> i64 {
+        let generation = self.object.metadata.generation.unwrap_or_default();
+        record.observed_generation.min(generation - 1)
+    }
 
     fn status(&self, record: &OrgInviteStatus, state: &State) -> OrgInviteStatus {
         report::status(

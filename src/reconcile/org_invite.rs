@@ -529,9 +529,12 @@ impl Turn<'_> {
             return;
         }
         let interval = self.connection.directory.interval();
+        // What would be replaced now is asked for now.
+        let wanted = record.role != Some(self.object.spec.role) || self.request().is_some();
         let fresh = self.memory.watched.as_ref().filter(|(id, at, lookup)| {
             // Gone is gone; a refusal to take it back is younger than what was seen before.
-            id == invite && !deleting && (*lookup == Lookup::GoneOnce || at.elapsed() < interval)
+            let holds = *lookup == Lookup::GoneOnce || (!wanted && at.elapsed() < interval);
+            id == invite && !deleting && holds
         });
         if let Some((_, at, lookup)) = fresh {
             observed.lookup = lookup.clone();
@@ -556,11 +559,14 @@ impl Turn<'_> {
         }
         let answer = match self.get_invite(id).await {
             Err(at) => return Some(Named::InLine(self.at(at))),
-            Ok(Err(error @ astro::Error::Unknown { .. })) => {
+            // Only Astro's own word that there is none says anything about the invitation.
+            Ok(Err(error)) if error.says_absent() || error.says_bad_request() => {
+                Named::Refused(error.to_string())
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the invitation that was named cannot be looked at");
                 return Some(Named::InLine(self.now() + astro::directory::backoff(5)));
             }
-            Ok(Err(error)) => Named::Refused(error.to_string()),
             Ok(Ok(invite)) => {
                 let whom = invite
                     .invitee

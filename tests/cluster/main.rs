@@ -13,6 +13,7 @@ mod events;
 mod exactly_one_email;
 mod expiry;
 mod failover;
+mod fallback;
 mod kstatus;
 mod lifecycle;
 mod organization;
