@@ -222,7 +222,7 @@ impl Directory {
     pub fn view(&self, address: &Address) -> View {
         let state = self.state.read();
         match &state.health {
-            Health::Failing(error) => return View::Unreadable(error.to_string()),
+            Health::Failing(error) => return View::Unreadable(error.summary()),
             Health::Forbidden(_) => return View::Blind,
             Health::Starting | Health::Complete => {}
         }
