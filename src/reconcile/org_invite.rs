@@ -468,7 +468,14 @@ impl Turn<'_> {
     async fn get_invite(&self, invite: &str) -> Result<Result<Invite, astro::Error>, Instant> {
         let uid = self.object.uid().unwrap_or_default();
         self.connection.budget.take(Verb::Get, Class::Later, &uid)?;
-        Ok(self.connection.astro.get_invite(invite).await)
+        match self.connection.astro.get_invite(invite).await {
+            Err(astro::Error::Refused(refusal)) if refusal.status == 429 => {
+                let pause = refusal.retry_after.unwrap_or(Duration::from_secs(1));
+                self.connection.budget.pause(Verb::Get, pause);
+                Err(Instant::now() + pause)
+            }
+            answer => Ok(answer),
+        }
     }
 
     /// What can be known where the token may not list users.
