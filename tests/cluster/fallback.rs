@@ -8,7 +8,8 @@ use orginvite_operator::resources::Organization;
 use orginvite_operator::resources::organization::Permission;
 use serde_json::json;
 use support::fake_astro::{
-    Answer, DeleteAccepted, Fault, HoldPoint, InviterKind, ListUsers, Mark, Operation, Times,
+    Answer, DeleteAccepted, Fault, GetEnded, HoldPoint, InviterKind, ListUsers, Mark, Operation,
+    Outcome, Times,
 };
 
 use crate::world::{World, condition, invite_id, uid};
@@ -155,6 +156,34 @@ async fn each_invitation_is_looked_at_once_an_interval() {
         }
         assert_eq!(world.writes(Some(name)), 2, "nothing flapped");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_to_get_invite_holds_every_get_of_the_token() {
+    let world = blind().await;
+    let limited = Fault::before(Answer::TooManyRequests(Some(3)));
+    world
+        .astro
+        .fault(Operation::GetInvite, limited, Times::Next(1));
+    for name in ["jane", "joe"] {
+        world.apply(name, &format!("{name}@example.com")).await;
+    }
+    let next = || {
+        let calls = world.astro.calls();
+        let at = calls
+            .iter()
+            .position(|call| call.outcome == Outcome::Status(429))?;
+        let mut later = calls[at + 1..].iter().filter(|call| call.method == "GET");
+        // One may have been on its way already.
+        let next =
+            later.find(|call| call.at.duration_since(calls[at].at) > Duration::from_millis(500))?;
+        Some(next.at.duration_since(calls[at].at))
+    };
+    world.until("GETs go on", || next().is_some()).await;
+    let apart = next().unwrap();
+    assert!(apart >= Duration::from_secs(3), "{apart:?}");
+    world.state("jane", "Invited").await;
+    world.state("joe", "Invited").await;
 }
 
 /// An invitation that ended before its expiry is told, and that is all.
