@@ -8,8 +8,8 @@ use orginvite_operator::resources::Organization;
 use orginvite_operator::resources::organization::Permission;
 use serde_json::json;
 use support::fake_astro::{
-    Answer, DeleteAccepted, Fault, GetEnded, HoldPoint, InviterKind, ListUsers, Mark, Operation,
-    Outcome, Times,
+    Answer, DeleteAccepted, Fault, HoldPoint, InviterKind, ListUsers, Mark, Operation, Outcome,
+    Times,
 };
 
 use crate::world::{World, condition, invite_id, uid};

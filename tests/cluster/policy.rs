@@ -110,6 +110,12 @@ async fn a_policy_that_allows_less_stops_emails_and_takes_nothing_back() {
         )
         .await
         .unwrap();
+    // Two watches tell of the two objects, in whatever order.
+    world
+        .until("the edited policy is seen", || {
+            world.log().contains("the Organization's spec changed")
+        })
+        .await;
     world.apply("joe", "joe@example.com").await;
     world.state("joe", "NotPermitted").await;
     world.seen("jane@example.com").await;
