@@ -599,18 +599,22 @@ impl Turn<'_> {
             Err(error) => error,
         };
         let absent = error.says_absent();
-        if absent || error.says_bad_request() {
+        let refused = error.says_bad_request();
+        let revoked = (absent || refused).then(|| Revoked {
+            invite: invite.to_owned(),
+            absent,
+        });
+        // Refused once more, after a look that shows it pending: that needs telling.
+        let looked = refused && self.memory.revoked == revoked;
+        if revoked.is_some() {
             tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
-            self.memory.revoked = Some(Revoked {
-                invite: invite.to_owned(),
-                absent,
-            });
-            if !absent {
-                self.memory.failed();
-            }
-        } else {
-            tracing::warn!(%invite, %error, "the invitation could not be revoked");
+            self.memory.revoked = revoked;
+        }
+        if !absent {
             self.memory.failed();
+        }
+        if looked || !(absent || refused) {
+            tracing::warn!(%invite, %error, "the invitation could not be revoked");
             let state = match &error {
                 astro::Error::Refused(refusal) => self.refused(refusal, Verb::Delete),
                 astro::Error::Unknown { .. } => State::Progressing(Saying {
