@@ -716,10 +716,12 @@ impl Turn<'_> {
     }
 }
 
-/// The record once `attempt` is known to have left nothing: what it replaced is gone as well.
+/// The record once `attempt` is known to have left nothing: what it replaced is gone as well. What
+/// is sent in its place counts like it.
 fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteStatus {
     OrgInviteStatus {
         attempt_id: Some(attempt.id.clone()),
+        resends: attempt.resends,
         invite_id: None,
         role: None,
         expires_at: None,
