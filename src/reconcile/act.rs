@@ -267,11 +267,18 @@ impl Turn<'_> {
                 self.memory.failed();
                 Ok(self.again())
             }
+            Ok(invite) if self.connection.is_somebody_elses(&invite) => {
+                self.not_ours(&object, record, attempt, &invite).await
+            }
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.last_email = Some(Instant::now());
                 self.connection.learn(Verb::Post, true);
-                self.connection.learn_subject(inviter(&invite));
+                if self.connection.learn_sent(&invite) {
+                    // Which invitations are the token's own is known now.
+                    let organization = &self.object.spec.organization_ref.name;
+                    self.context.trigger_all_of(organization);
+                }
                 tracing::info!(invite = %invite.id, "invited");
                 self.tell_sent(record, attempt, &invite);
                 let status = self.sent(record, attempt, &invite);
@@ -302,6 +309,31 @@ impl Turn<'_> {
                 Ok(self.again())
             }
         }
+    }
+
+    /// Astro answered a POST with somebody else's pending invitation: no e-mail went out. A pass shows
+    /// whether it may be touched; without one nobody can tell its role.
+    async fn not_ours(
+        &mut self,
+        object: &OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        invite: &Invite,
+    ) -> Result<Action, Error> {
+        tracing::warn!(invite = %invite.id, "Astro answered with an invitation that somebody else sent before");
+        if !self.blind() {
+            self.memory.failed();
+            return Ok(self.again());
+        }
+        self.memory.worked();
+        let saying = Saying {
+            reason: Reason::NotPermitted,
+            message: "The person has a pending invitation that this operator did not send, and the token may not list users, so that nobody can tell its role and whether this namespace may touch it. Revoke it in Astro, then set the annotation iam.astronomer.io/resend-requested-at to a new value".to_owned(),
+        };
+        self.memory.refused = Some((self.occasion(), saying.clone()));
+        let status = self.status(&closed(record, attempt), &State::Stalled(saying));
+        self.write(object, &status).await?;
+        Ok(Action::await_change())
     }
 
     /// Tells that an e-mail went out, and what for.

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 
-use crate::astro::Astro;
+use super::org_invite::inviter;
 use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
+use crate::astro::{Astro, Invite};
 use crate::plan::Saying;
-use crate::resources::org_invite::Inviter;
 use crate::resources::organization::{AllowRule, Permission, TokenStatus};
 
 /// Whether an Organization can be worked with.
@@ -40,6 +41,8 @@ pub struct Connection {
     pub made_from: u64,
     policy: RwLock<Arc<Policy>>,
     token: RwLock<TokenStatus>,
+    /// Who sent the invitation that expires last of those that a POST answered with, and when it does.
+    youngest: RwLock<Option<(String, Timestamp)>>,
     reading: JoinHandle<()>,
 }
 
@@ -75,6 +78,7 @@ impl Connection {
             budget,
             directory,
             token: RwLock::default(),
+            youngest: RwLock::default(),
             made_from,
             policy: RwLock::new(Arc::new(policy)),
             reading,
@@ -103,11 +107,37 @@ impl Connection {
         }
     }
 
-    /// Whom the token stands for, as an invitation that it made tells.
-    pub fn learn_subject(&self, subject: Option<Inviter>) {
-        if subject.is_some() {
-            self.token.write().subject = subject;
+    /// Whom the token stands for, as an invitation that it made tells. Whether that is news.
+    pub fn learn_sent(&self, invite: &Invite) -> bool {
+        let Some(subject) = inviter(invite) else {
+            return false;
+        };
+        if let Some(expires_at) = invite.expires_at {
+            let mut youngest = self.youngest.write();
+            if youngest
+                .as_ref()
+                .is_none_or(|(_, last)| *last <= expires_at)
+            {
+                *youngest = Some((subject.id.clone(), expires_at));
+            }
         }
+        let subject = Some(subject);
+        let mut token = self.token.write();
+        let is_news = token.subject != subject;
+        token.subject = subject;
+        is_news
+    }
+
+    /// Whether a POST was answered with an invitation that was there before and that somebody else
+    /// sent: it expires earlier than one that this token sent. Where both are not so, nobody can tell.
+    pub fn is_somebody_elses(&self, invite: &Invite) -> bool {
+        let (Some(who), Some(expires_at)) = (&invite.inviter, invite.expires_at) else {
+            return false;
+        };
+        let youngest = self.youngest.read();
+        youngest
+            .as_ref()
+            .is_some_and(|(own, last)| *own != who.id && expires_at < *last)
     }
 
     /// Who may invite whom as what.

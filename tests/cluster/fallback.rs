@@ -617,13 +617,14 @@ async fn somebody_elses(world: &World) -> String {
     world
         .astro
         .change_behaviour(|behaviour| behaviour.inviter = InviterKind::ServiceKey);
+    let theirs = world
+        .astro
+        .invite_on_web_page(JANE, "ORGANIZATION_OWNER")
+        .unwrap();
     // From the answer, the operator knows its own token.
     world.apply("joe", "joe@example.com").await;
     world.state("joe", "Invited").await;
-    world
-        .astro
-        .invite_on_web_page(JANE, "ORGANIZATION_OWNER")
-        .unwrap()
+    theirs
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -643,6 +644,30 @@ async fn somebody_elses_invitation_is_not_adopted_by_its_name() {
     world
         .edit("jane", json!({"deletionPolicy": "Retain"}))
         .await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert_eq!(world.astro.live_invites(JANE)[0].id, theirs);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_invitation_is_not_taken_for_the_answer_to_a_post() {
+    let world = blind().await;
+    let theirs = somebody_elses(&world).await;
+    let jane = world.apply("jane", JANE).await;
+    let object = world.state("jane", "NotPermitted").await;
+    assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
+    assert_eq!(object.status.unwrap().invite_id, None);
+    let mark = world.astro.mark();
+    interval(&world).await;
+    assert_eq!(calls(&world, mark, Operation::CreateInvite), 0);
+    assert_eq!(world.astro.emails_to(JANE), 0);
+    let token = organization(&world).await.status.unwrap().token.unwrap();
+    assert_ne!(
+        token.subject.and_then(|subject| subject.name).as_deref(),
+        Some("owner"),
+        "the token is not whoever sent that one"
+    );
+    world.delete("jane").await;
     world.deleted("jane", &uid(&jane)).await;
     assert_eq!(world.astro.live_invites(JANE)[0].id, theirs);
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
