@@ -512,6 +512,8 @@ fn take_back(facts: &Facts<'_>) -> Plan {
             };
         }
         Sight::Member { .. } => return Plan::act(Step::Release),
+        // It was accepted when one could look.
+        Sight::Blind if facts.record.user_id.is_some() => return Plan::act(Step::Release),
         _ => {}
     }
     match facts.standing.heir {
@@ -544,6 +546,8 @@ fn take_back(facts: &Facts<'_>) -> Plan {
     if facts.own.revoke_refused && blind {
         match &facts.observed.lookup {
             Lookup::Gone | Lookup::GoneOnce => return Plan::act(Step::Release),
+            // Whatever get-invite answers then, it is not pending.
+            Lookup::Exists if past(facts, expires_at(facts)) => return Plan::act(Step::Release),
             Lookup::InLine(time) => return Plan::act(Step::AwaitTime(*time)),
             Lookup::NotAsked | Lookup::Exists | Lookup::Unknown(_) => {}
         }
@@ -635,8 +639,8 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             format!("The invitation is past its expiry. {BLIND}. {ASK}"),
         )
     };
-    if facts.record.user_id.is_some() && facts.request.is_none() {
-        return Plan::act(Step::Rest);
+    if let Some(user_id) = &facts.record.user_id {
+        return last_seen(facts, user_id).unwrap_or_else(|| again(facts, invite, false));
     }
     match &facts.observed.lookup {
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
@@ -671,6 +675,38 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             state: State::Invited,
         },
     }
+}
+
+/// *Member recorded*, and nobody can look any longer: what was seen last. A member is not written to;
+/// `None` when the person was gone and somebody asks for an invitation.
+fn last_seen(facts: &Facts<'_>, user_id: &str) -> Option<Plan> {
+    const BLIND: &str =
+        "The token may not list users any longer, so that nobody can see what became of it";
+    if facts.record.gone_since.is_none() {
+        let reason = if facts.record.invite_id.is_none() {
+            Reason::AlreadyMember
+        } else {
+            Reason::Accepted
+        };
+        let message = format!(
+            "The person was a member when the organization was last read. {BLIND}. Deleting this object does not remove the person; to invite one who left since, delete it and create it again"
+        );
+        return Some(Plan {
+            step: Step::Rest,
+            state: State::Member {
+                user_id: user_id.to_owned(),
+                saying: saying(reason, message),
+            },
+        });
+    }
+    facts.request.is_none().then(|| {
+        Plan::gone(
+            Reason::MemberRemoved,
+            format!(
+                "The person was a member, and no longer when the organization was last read. {BLIND}. {ASK}"
+            ),
+        )
+    })
 }
 
 /// The recorded invite is past its expiry, and the person is no member.
@@ -799,8 +835,11 @@ fn begin(facts: &Facts<'_>) -> Plan {
         {
             return braked(facts);
         }
-        Sight::Blind if facts.record.user_id.is_some() && facts.request.is_none() => {
-            return Plan::act(Step::Rest);
+        Sight::Blind => {
+            let user_id = facts.record.user_id.as_deref();
+            if let Some(plan) = user_id.and_then(|user_id| last_seen(facts, user_id)) {
+                return plan;
+            }
         }
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_none() => {
             return Plan::gone(
@@ -810,7 +849,7 @@ fn begin(facts: &Facts<'_>) -> Plan {
                 ),
             );
         }
-        Sight::Blind | Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
+        Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
     }
     if facts.standing.inherits.is_some() {
         return Plan::act(Step::Inherit);

@@ -1386,6 +1386,16 @@ fn blind_nothing_recorded_or_watched() {
         lookup: Lookup::Gone,
         ..blind()
     };
+    let member_gone = |request| {
+        let case = member_before(request);
+        Case {
+            record: OrgInviteStatus {
+                gone_since: Some(Time(now() - 1.hour())),
+                ..case.record
+            },
+            ..case
+        }
+    };
     let in_line = now() + 3.seconds();
     table(vec![
         (
@@ -1525,12 +1535,37 @@ fn blind_nothing_recorded_or_watched() {
             "a member when one could look: the last truth holds",
             member_before(None),
             Step::Rest,
-            "Unchanged",
+            "Accepted",
+        ),
+        (
+            "the same, and a person asks: no e-mail to a member",
+            member_before(Some("r")),
+            Step::Rest,
+            "Accepted",
+        ),
+        (
+            "a member before anything was sent, and a person asks",
+            Case {
+                record: OrgInviteStatus {
+                    user_id: Some("u".to_owned()),
+                    ..OrgInviteStatus::default()
+                },
+                request: Some("r"),
+                ..blind()
+            },
+            Step::Rest,
+            "AlreadyMember",
+        ),
+        (
+            "a member who was gone when one could look",
+            member_gone(None),
+            Step::Rest,
+            "MemberRemoved",
         ),
         (
             "the same, and a person asks",
-            member_before(Some("r")),
-            resend(None, 0, Some("r")),
+            member_gone(Some("r")),
+            resend(Some("x1"), 0, Some("r")),
             "Unchanged",
         ),
     ]);
@@ -1674,6 +1709,27 @@ fn blind_attempt_open_or_deletion() {
             "after a 400, still there",
             deleting(Lookup::Exists, refused()),
             Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "after a 400, still there, but past its expiry",
+            Case {
+                record: expired(),
+                ..deleting(Lookup::Exists, refused())
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "deletion of who was a member when one could look",
+            Case {
+                record: OrgInviteStatus {
+                    user_id: Some("u".to_owned()),
+                    ..recorded()
+                },
+                ..deleting(Lookup::NotAsked, Own::default())
+            },
+            Step::Release,
             "Unchanged",
         ),
         (

@@ -282,11 +282,18 @@ impl Turn<'_> {
                 self.memory.failed();
                 Ok(self.again())
             }
+            Ok(invite) if self.connection.is_somebody_elses(&invite) => {
+                self.not_ours(&object, record, attempt, &invite).await
+            }
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.last_email = Some(Instant::now());
                 self.connection.learn(Verb::Post, true);
-                self.connection.learn_subject(inviter(&invite));
+                if self.connection.learn_sent(&invite) {
+                    // Which invitations are the token's own is known now.
+                    let organization = &self.object.spec.organization_ref.name;
+                    self.context.trigger_all_of(organization);
+                }
                 tracing::info!(invite = %invite.id, "invited");
                 self.count_email(record, attempt);
                 self.tell_sent(record, attempt, &invite);
@@ -318,6 +325,31 @@ impl Turn<'_> {
                 Ok(self.again())
             }
         }
+    }
+
+    /// Astro answered a POST with somebody else's pending invitation: no e-mail went out. A pass shows
+    /// whether it may be touched; without one nobody can tell its role.
+    async fn not_ours(
+        &mut self,
+        object: &OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        invite: &Invite,
+    ) -> Result<Action, Error> {
+        tracing::warn!(invite = %invite.id, "Astro answered with an invitation that somebody else sent before");
+        if !self.blind() {
+            self.memory.failed();
+            return Ok(self.again());
+        }
+        self.memory.worked();
+        let saying = Saying {
+            reason: Reason::NotPermitted,
+            message: "The person has a pending invitation that this operator did not send, and the token may not list users, so that nobody can tell its role and whether this namespace may touch it. Revoke it in Astro, then set the annotation iam.astronomer.io/resend-requested-at to a new value".to_owned(),
+        };
+        self.memory.refused = Some((self.occasion(), saying.clone()));
+        let status = self.status(&closed(record, attempt), &State::Stalled(saying));
+        self.write(object, &status).await?;
+        Ok(Action::await_change())
     }
 
     /// Tells that an e-mail went out, and what for.
@@ -623,18 +655,22 @@ impl Turn<'_> {
             Err(error) => error,
         };
         let absent = error.says_absent();
-        if absent || error.says_bad_request() {
+        let refused = error.says_bad_request();
+        let revoked = (absent || refused).then(|| Revoked {
+            invite: invite.to_owned(),
+            absent,
+        });
+        // Refused once more, after a look that shows it pending: that needs telling.
+        let looked = refused && self.memory.revoked == revoked;
+        if revoked.is_some() {
             tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
-            self.memory.revoked = Some(Revoked {
-                invite: invite.to_owned(),
-                absent,
-            });
-            if !absent {
-                self.memory.failed();
-            }
-        } else {
-            tracing::warn!(%invite, %error, "the invitation could not be revoked");
+            self.memory.revoked = revoked;
+        }
+        if !absent {
             self.memory.failed();
+        }
+        if looked || !(absent || refused) {
+            tracing::warn!(%invite, %error, "the invitation could not be revoked");
             let state = match &error {
                 astro::Error::Refused(refusal) => self.refused(refusal, Verb::Delete),
                 astro::Error::Unknown { .. } => State::Progressing(Saying {
@@ -751,10 +787,12 @@ fn cause(record: &OrgInviteStatus, attempt: &Attempt) -> Cause {
     }
 }
 
-/// The record once `attempt` is known to have left nothing: what it replaced is gone as well.
+/// The record once `attempt` is known to have left nothing: what it replaced is gone as well. What
+/// is sent in its place counts like it.
 fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteStatus {
     OrgInviteStatus {
         attempt_id: Some(attempt.id.clone()),
+        resends: attempt.resends,
         invite_id: None,
         role: None,
         expires_at: None,

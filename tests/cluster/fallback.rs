@@ -8,8 +8,8 @@ use orginvite_operator::resources::Organization;
 use orginvite_operator::resources::organization::Permission;
 use serde_json::json;
 use support::fake_astro::{
-    Answer, DeleteAccepted, Fault, HoldPoint, InviterKind, ListUsers, Mark, Operation, Outcome,
-    Times,
+    Answer, DeleteAccepted, Fault, GetEnded, HoldPoint, InviterKind, ListUsers, Mark, Operation,
+    Outcome, Times,
 };
 
 use crate::world::{World, condition, invite_id, uid};
@@ -617,13 +617,14 @@ async fn somebody_elses(world: &World) -> String {
     world
         .astro
         .change_behaviour(|behaviour| behaviour.inviter = InviterKind::ServiceKey);
+    let theirs = world
+        .astro
+        .invite_on_web_page(JANE, "ORGANIZATION_OWNER")
+        .unwrap();
     // From the answer, the operator knows its own token.
     world.apply("joe", "joe@example.com").await;
     world.state("joe", "Invited").await;
-    world
-        .astro
-        .invite_on_web_page(JANE, "ORGANIZATION_OWNER")
-        .unwrap()
+    theirs
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -643,6 +644,30 @@ async fn somebody_elses_invitation_is_not_adopted_by_its_name() {
     world
         .edit("jane", json!({"deletionPolicy": "Retain"}))
         .await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert_eq!(world.astro.live_invites(JANE)[0].id, theirs);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_invitation_is_not_taken_for_the_answer_to_a_post() {
+    let world = blind().await;
+    let theirs = somebody_elses(&world).await;
+    let jane = world.apply("jane", JANE).await;
+    let object = world.state("jane", "NotPermitted").await;
+    assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
+    assert_eq!(object.status.unwrap().invite_id, None);
+    let mark = world.astro.mark();
+    interval(&world).await;
+    assert_eq!(calls(&world, mark, Operation::CreateInvite), 0);
+    assert_eq!(world.astro.emails_to(JANE), 0);
+    let token = organization(&world).await.status.unwrap().token.unwrap();
+    assert_ne!(
+        token.subject.and_then(|subject| subject.name).as_deref(),
+        Some("owner"),
+        "the token is not whoever sent that one"
+    );
+    world.delete("jane").await;
     world.deleted("jane", &uid(&jane)).await;
     assert_eq!(world.astro.live_invites(JANE)[0].id, theirs);
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
@@ -690,6 +715,31 @@ async fn deletion_trusts_404() {
 #[tokio::test(flavor = "multi_thread")]
 async fn deletion_believes_400_when_get_invite_agrees() {
     deleted_after_acceptance(DeleteAccepted::BadRequest).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletion_waits_on_a_400_while_it_may_be_pending_and_not_longer() {
+    let world = blind().await;
+    world.astro.change_behaviour(|behaviour| {
+        behaviour.delete_accepted = DeleteAccepted::BadRequest;
+        behaviour.get_ended = GetEnded::OldBody;
+    });
+    world.apply("jane", JANE).await;
+    let object = world.state("jane", "Invited").await;
+    world.astro.accept(&invite_id(&object)).unwrap();
+    world.delete("jane").await;
+    let waiting = world.state("jane", "RevokeFailed").await;
+    assert!(
+        condition(&waiting, "Ready")
+            .unwrap()
+            .message
+            .contains("400"),
+        "Astro's word is told"
+    );
+    // It is tried again by itself, and learns the time from any answer.
+    world.astro.set_clock_offset(EXPIRED);
+    world.deleted("jane", &uid(&object)).await;
+    assert!(world.astro.is_member(JANE));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -794,4 +844,50 @@ async fn once_the_token_may_list_users_every_state_becomes_exact_and_nothing_is_
     assert_eq!(world.astro.count_since(mark, Operation::DeleteInvite), 0);
     let token = organization(&world).await.status.unwrap().token.unwrap();
     assert_eq!(token.list_users, Some(Permission::Allowed));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_the_token_may_not_list_users_any_longer_what_was_known_holds() {
+    let world = World::start().await;
+    for name in ["ivy", "amy"] {
+        world.apply(name, &format!("{name}@example.com")).await;
+    }
+    let pending = world.state("ivy", "Invited").await;
+    let accepts = invite_id(&world.state("amy", "Invited").await);
+    world.astro.accept(&accepts).unwrap();
+    world.state("amy", "Accepted").await;
+    world
+        .astro
+        .add_member("max@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
+    world.seen("max@example.com").await;
+    world.apply("max", "max@example.com").await;
+    world.state("max", "AlreadyMember").await;
+
+    list_users(&world, ListUsers::Forbidden);
+    world.organization_is("ListForbidden").await;
+    world
+        .in_time("nobody is sure of Ivy", async {
+            while accepted(&world.invites().get("ivy").await.unwrap()).0 != "Unknown" {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    let mark = world.astro.mark();
+    // Who was a member is written to by no edit and no request, and the edit is seen to.
+    for (name, reason) in [("amy", "Accepted"), ("max", "AlreadyMember")] {
+        world.annotate(name, RESEND, "monday").await;
+        world.edit_role(name, "ORGANIZATION_BILLING_ADMIN").await;
+        let object = world.state(name, reason).await;
+        assert_eq!(accepted(&object).0, "True");
+    }
+    interval(&world).await;
+    assert_eq!(world.astro.count_since(mark, Operation::CreateInvite), 0);
+
+    world.delete("ivy").await;
+    world.deleted("ivy", &uid(&pending)).await;
+    world.apply("jane", JANE).await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("ivy@example.com"), 1);
+    assert_eq!(world.astro.emails_to(JANE), 1);
 }
