@@ -103,6 +103,11 @@ fn errors_at_start_say_what_to_do() {
         ],
         "exported by http/protobuf only",
     );
+    fails(
+        &["run", "--astro-url", "https://astro.example.com"],
+        &[("SSL_CERT_FILE", "/nowhere")],
+        "No CA certificates were loaded from the system",
+    );
     fails(&["run", "--token", "abc"], &[], "unexpected argument");
     fails(&["invite", "get", "x"], &[], "there is no token");
     fails(
