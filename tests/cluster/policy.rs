@@ -2,7 +2,7 @@
 
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use orginvite_operator::resources::{OrgInvite, Organization};
+use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::{Operation, Shown};
 
@@ -26,14 +26,7 @@ async fn refused_by_allow_nothing_is_sent_until_it_allows() {
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
 
     let allow = json!({"spec": {"allow": [{"namespaces": [world.namespace], "roles": ["ORGANIZATION_OWNER"]}]}});
-    Api::<Organization>::all(world.client.clone())
-        .patch(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(allow),
-        )
-        .await
-        .unwrap();
+    world.edit_organization(allow).await;
     world.state("boss", "Invited").await;
     assert_eq!(world.astro.emails_to("boss@example.com"), 1);
 }
@@ -102,14 +95,7 @@ async fn a_policy_that_allows_less_stops_emails_and_takes_nothing_back() {
     let jane = world.state("jane", "Invited").await;
     let writes = world.writes(Some("jane"));
     let allow = json!({"spec": {"allow": [{"namespaces": [world.namespace], "roles": ["ORGANIZATION_OBSERVE_MEMBER"]}]}});
-    Api::<Organization>::all(world.client.clone())
-        .patch(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(allow),
-        )
-        .await
-        .unwrap();
+    world.edit_organization(allow).await;
     // Two watches tell of the two objects, in whatever order.
     world
         .until("the edited policy is seen", || {

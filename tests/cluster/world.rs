@@ -321,6 +321,17 @@ impl World {
             .unwrap();
     }
 
+    pub async fn edit_organization(&self, patch: Value) {
+        Api::<Organization>::all(self.client.clone())
+            .patch(
+                &self.organization,
+                &PatchParams::default(),
+                &Patch::Merge(patch),
+            )
+            .await
+            .unwrap();
+    }
+
     /// Moves Astro's clock, and has the object planned again, as its timer would when time passes.
     pub async fn pass_time(&self, name: &str, time: jiff::SignedDuration) {
         self.astro.set_clock_offset(time);
