@@ -647,6 +647,11 @@ impl Turn<'_> {
             Ok(()) => {
                 tracing::info!(%invite, "revoked");
                 self.memory.worked();
+                // Should somebody else's write keep the object from going now.
+                self.memory.revoked = Some(Revoked {
+                    invite: invite.to_owned(),
+                    absent: true,
+                });
                 self.connection.learn(Verb::Delete, true);
                 let note = format!("Invitation {invite} was taken back");
                 self.context.events.did(self.object, Deed::Revoked, &note);

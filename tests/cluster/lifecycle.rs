@@ -1,6 +1,6 @@
 //! An applied OrgInvite becomes an invitation, and takes it back when it goes.
 
-use support::fake_astro::{Answer, Fault, Operation, Times};
+use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
 use crate::world::{World, condition, invite_id, uid};
 
@@ -53,6 +53,25 @@ async fn deleted_the_invitation_is_gone_and_then_the_object() {
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
     // Two to invite and one to let go.
     world.wrote("jane", 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_by_somebody_else_during_the_deletion_costs_no_second_delete() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    let mut gate = world
+        .astro
+        .hold(Operation::DeleteInvite, HoldPoint::AfterEffect);
+    world.delete("jane").await;
+    world
+        .in_time("the DELETE took effect", gate.arrived())
+        .await
+        .unwrap();
+    world.annotate("jane", "test/touched", "1").await;
+    gate.release();
+    world.deleted("jane", &uid(&object)).await;
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
