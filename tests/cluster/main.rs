@@ -11,6 +11,7 @@ mod exactly_one_email;
 mod expiry;
 mod fallback;
 mod lifecycle;
+mod matrix;
 mod policy;
 mod scale;
 mod switches;
