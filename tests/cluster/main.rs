@@ -16,6 +16,7 @@ mod failover;
 mod fallback;
 mod kstatus;
 mod lifecycle;
+mod matrix;
 mod organization;
 mod policy;
 mod restored;
