@@ -22,6 +22,7 @@ use crate::claims;
 use crate::error::Error;
 use crate::metrics::Cause;
 use crate::plan::{Found, Lookup, Plan, Saying, State, Step};
+use crate::random;
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
@@ -761,9 +762,10 @@ fn requeue_at(at: Instant) -> Action {
 }
 
 fn random_id() -> String {
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(16)
-        .map(char::from)
-        .collect()
+    random::draw(|rng| {
+        rng.sample_iter(Alphanumeric)
+            .take(16)
+            .map(char::from)
+            .collect()
+    })
 }
