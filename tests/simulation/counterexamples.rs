@@ -1,0 +1,1 @@
+//! The counterexamples of the protocol model.
