@@ -361,10 +361,11 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         };
     }
     let replaces = attempt.replaces.as_deref();
+    let shown = |id: &str| pending.iter().find(|found| found.id == id);
     let left_over = replaces.filter(|id| {
         !underway
             && !facts.standing.shared.contains(id)
-            && pending.iter().any(|found| found.id == *id)
+            && shown(id).is_some_and(|found| !is_over(found.expires_at, facts.now))
     });
     let found = pending
         .iter()
@@ -580,7 +581,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         },
         Sight::Pending(found) => {
             let shown = found.iter().any(|found| found.id == invite);
-            let live = |found: &&Found| found.id != invite && !past(facts, found.expires_at);
+            let live = |found: &&Found| found.id != invite && !is_over(found.expires_at, facts.now);
             match found.iter().find(live) {
                 _ if shown && !expired(facts) && wanted => again(facts, invite, false),
                 _ if shown && !expired(facts) => invited,
@@ -592,7 +593,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         }
         Sight::Absent if facts.observed.doubt == Some(Doubt::Missing) => braked(facts),
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_some() => {
-            again(facts, invite, false)
+            anew(facts, false)
         }
         Sight::Absent if facts.record.user_id.is_some() => Plan::gone(
             Reason::MemberRemoved,
@@ -682,6 +683,10 @@ fn after_expiry(facts: &Facts<'_>, invite: &str) -> Plan {
 
 /// The directory does not show the recorded invite, which is not past its expiry.
 fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
+    // From its expiry to the end of the grace, Astro may drop it just because it expired.
+    if facts.record.gone_since.is_none() && expires_at(facts).is_some_and(|time| facts.now > time) {
+        return Plan::act(at_expiry(facts));
+    }
     match &facts.observed.lookup {
         Lookup::Exists if facts.record.role != Some(facts.role) || facts.request.is_some() => {
             Plan {
@@ -693,7 +698,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             }
         }
         Lookup::Exists => invited,
-        Lookup::Gone if facts.request.is_some() => again(facts, invite, false),
+        Lookup::Gone if facts.request.is_some() => anew(facts, false),
         Lookup::Gone
             if facts.resend_when == ResendWhen::Gone
                 && facts.record.resends < facts.max_resends =>
@@ -705,7 +710,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             let last = facts.record.invited_at.as_ref().map(|time| time.0 + wait);
             match last.filter(|time| *time > facts.now) {
                 Some(time) => spaced(time),
-                None => again(facts, invite, true),
+                None => anew(facts, true),
             }
         }
         Lookup::Gone => Plan::gone(
@@ -723,15 +728,30 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
 /// One more e-mail in place of the recorded invite, when the person may be touched.
 fn again(facts: &Facts<'_>, invite: &str, by_itself: bool) -> Plan {
     let present = listed_role(facts, invite).or(facts.record.role);
-    for role in [Some(facts.role), present].into_iter().flatten() {
-        if !(facts.permits)(role) {
-            return Plan {
-                step: Step::Rest,
-                state: State::Stalled(not_permitted(role)),
-            };
-        }
+    if let Some(refusal) = untouchable(facts, present) {
+        return refusal;
     }
     send(facts, Some(invite.to_owned()), by_itself)
+}
+
+/// One more e-mail after the recorded invite was accepted or is gone: there is nothing to delete, and
+/// Astro may refuse to.
+fn anew(facts: &Facts<'_>, by_itself: bool) -> Plan {
+    if let Some(refusal) = untouchable(facts, facts.record.role) {
+        return refusal;
+    }
+    send(facts, None, by_itself)
+}
+
+/// The refusal when the person must not be touched: the role that is wanted or the present one is not
+/// allowed.
+fn untouchable(facts: &Facts<'_>, present: Option<Role>) -> Option<Plan> {
+    let roles = [Some(facts.role), present].into_iter().flatten();
+    let refused = roles.into_iter().find(|role| !(facts.permits)(*role))?;
+    Some(Plan {
+        step: Step::Rest,
+        state: State::Stalled(not_permitted(refused)),
+    })
 }
 
 /// *Nothing recorded*, not in deletion.
@@ -901,20 +921,20 @@ fn spaced(time: Timestamp) -> Plan {
 
 /// Adopts `found`; `guess` is its role where the directory does not tell.
 fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
+    // Once it is over, it stands in nobody's way any more.
+    let hands_off = |saying| Plan {
+        step: once_over(facts, found.expires_at),
+        state: State::Stalled(saying),
+    };
     let role = match found.role {
         Some(role) if (facts.permits)(role) => role,
-        Some(role) => {
-            return Plan {
-                step: Step::Rest,
-                state: State::Stalled(not_permitted(role)),
-            };
-        }
+        Some(role) => return hands_off(not_permitted(role)),
         None if (facts.own_invite)(found) => guess,
         None => {
-            return Plan::stalled(
+            return hands_off(saying(
                 Reason::NotPermitted,
                 "The person has a pending invitation that this operator did not send, and Astro does not show its role, so that nobody can tell whether this namespace may touch it. Revoke it in Astro, and a new one is sent",
-            );
+            ));
         }
     };
     Plan::act(Step::Adopt {
@@ -1012,16 +1032,25 @@ fn settling() -> Plan {
     }
 }
 
-fn expired(facts: &Facts<'_>) -> bool {
-    past(facts, expires_at(facts))
+/// Whether an invite that expires then can no longer be accepted at `now`, by Astro's clock.
+#[must_use]
+pub fn is_over(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
+    expires_at.is_some_and(|time| now > time + EXPIRY_GRACE)
 }
 
-fn past(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> bool {
-    expires_at.is_some_and(|time| facts.now > time + EXPIRY_GRACE)
+/// Whether the recorded invite expired. One that was gone before does not expire any more, or a person
+/// who declined would be written to in the end.
+fn expired(facts: &Facts<'_>) -> bool {
+    facts.record.gone_since.is_none() && is_over(expires_at(facts), facts.now)
 }
 
 fn at_expiry(facts: &Facts<'_>) -> Step {
-    expires_at(facts)
+    once_over(facts, expires_at(facts))
+}
+
+/// Waits until an invite that expires then is over.
+fn once_over(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> Step {
+    expires_at
         .map(|time| time + EXPIRY_GRACE)
         .filter(|time| *time >= facts.now)
         .map_or(Step::Rest, Step::AwaitTime)

@@ -560,6 +560,8 @@ impl Turn<'_> {
         };
         let mut status = self.status(&record, &State::Invited);
         status.observed_generation = record.observed_generation;
+        // Whatever became of it before: an invitation that was declined stays so.
+        status.gone_since = record.gone_since;
         self.write(&object, &status).await?;
         Ok(Action::await_change())
     }

@@ -399,9 +399,7 @@ impl Turn<'_> {
             Some(Person::Member { user_id, role }) => Sight::Member { user_id, role },
             Some(Person::Barred) => Sight::Barred,
             Some(Person::Unidentified) => Sight::Unidentified,
-            Some(Person::Pending { invites, role }) => {
-                Sight::Pending(invites.iter().map(|invite| found(invite, role)).collect())
-            }
+            Some(Person::Pending { invites, role }) => self.pending(&invites, role, record),
         };
         if observed.sight == Sight::Absent
             && !open
@@ -413,6 +411,25 @@ impl Turn<'_> {
             observed.lookup = self.look_up(invite, begun).await;
         }
         (observed, Some(begun))
+    }
+
+    /// What a row of a pending person shows. Astro may go on listing invites that have expired: but for
+    /// the recorded one, they stand for nothing.
+    fn pending(&self, invites: &[Invite], role: Option<Role>, record: &OrgInviteStatus) -> Sight {
+        let now = self.now();
+        let shown: Vec<Found> = invites
+            .iter()
+            .filter(|invite| {
+                record.invite_id.as_ref() == Some(&invite.id)
+                    || !plan::is_over(invite.expires_at, now)
+            })
+            .map(|invite| found(invite, role))
+            .collect();
+        if shown.is_empty() {
+            Sight::Absent
+        } else {
+            Sight::Pending(shown)
+        }
     }
 
     /// From when on a pass counts for the address: a listing delay after our last call on it.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::api_server::{Key, key_of};
 use crate::tasks::Tasks;
-use crate::world::World;
+use crate::world::{State, World};
 
 /// How long a trigger may wait for its turn.
 const QUEUE: Duration = Duration::from_millis(200);
@@ -64,10 +64,7 @@ pub async fn run(
                     wanted.insert(key_of(&trigger), Duration::ZERO);
                 }
                 for wait in wanted.values_mut() {
-                    *wait = world.with(|state| {
-                        let calm = state.network.weather.latency.is_zero();
-                        if calm { Duration::ZERO } else { state.some(QUEUE) }
-                    });
+                    *wait = world.with(|state| state.queue());
                 }
             }
             Some((key, action)) = ended.recv() => {
@@ -82,6 +79,17 @@ pub async fn run(
             let at = Instant::now() + wait;
             let slot = due.entry(key).or_insert(at);
             *slot = at.min(*slot);
+        }
+    }
+}
+
+impl State {
+    /// How long a trigger waits this time.
+    fn queue(&mut self) -> Duration {
+        if self.network.weather.exact {
+            Duration::ZERO
+        } else {
+            self.some(QUEUE)
         }
     }
 }

@@ -86,6 +86,7 @@ fn weather(state: &mut State) -> Weather {
         listing_lag: *[Duration::ZERO, Duration::from_secs(3), crate::LISTING_DELAY]
             .choose(dice)
             .unwrap(),
+        exact: false,
     };
     state.log(format!("{weather:?}"));
     weather

@@ -21,19 +21,37 @@ const RENEWAL: Duration = Duration::from_secs(8);
 #[derive(Default)]
 pub struct Lease {
     holder: Option<(String, Instant)>,
+    /// Who cannot reach it.
+    cut_off: Option<String>,
+}
+
+/// What trying for the lease comes to.
+enum Held {
+    Mine,
+    /// Somebody else's, until that moment.
+    Taken(Instant),
+    Unreachable,
 }
 
 impl Lease {
-    /// Takes or renews the lease for `who`; when somebody else has it, until when.
-    fn hold(&mut self, who: &str) -> Result<(), Instant> {
+    /// From now on `who` cannot reach the lease, or everybody can.
+    pub fn cut_off(&mut self, who: Option<&str>) {
+        self.cut_off = who.map(str::to_owned);
+    }
+
+    /// Takes or renews the lease for `who`, if nobody else has it.
+    fn hold(&mut self, who: &str) -> Held {
         let now = Instant::now();
+        if self.cut_off.as_deref() == Some(who) {
+            return Held::Unreachable;
+        }
         match &self.holder {
             Some((holder, renewed)) if holder != who && *renewed + DURATION > now => {
-                Err(*renewed + DURATION)
+                Held::Taken(*renewed + DURATION)
             }
             _ => {
                 self.holder = Some((who.to_owned(), now));
-                Ok(())
+                Held::Mine
             }
         }
     }
@@ -57,14 +75,18 @@ pub async fn campaign<R: Future<Output = bool>>(
         };
         tokio::time::sleep(way).await;
         let held = world.with(|state| state.lease.hold(&who));
-        if !matches!(fate.answer, Answer::After(_)) {
-            tokio::time::sleep_until(next).await;
-            continue;
-        }
-        if let Err(until) = held {
-            context.leadership.resign();
-            tokio::time::sleep_until(until).await;
-            continue;
+        let answered = matches!(fate.answer, Answer::After(_));
+        match held {
+            Held::Mine if answered => {}
+            Held::Taken(until) if answered => {
+                context.leadership.resign();
+                tokio::time::sleep_until(until).await;
+                continue;
+            }
+            _ => {
+                tokio::time::sleep_until(next).await;
+                continue;
+            }
         }
         let known = context.leadership.term().is_some() || read().await;
         if known && context.leadership.renew(sent) {

@@ -83,6 +83,8 @@ pub struct Weather {
     pub watch_lag: Duration,
     /// The longest time until Astro's lists show a change.
     pub listing_lag: Duration,
+    /// Whether everything takes its longest time, and not some time up to it.
+    pub exact: bool,
 }
 
 impl Weather {
@@ -92,6 +94,7 @@ impl Weather {
         trouble: 0.0,
         watch_lag: Duration::ZERO,
         listing_lag: Duration::ZERO,
+        exact: true,
     };
 }
 
@@ -128,6 +131,9 @@ impl Network {
 impl State {
     /// A time up to `longest`.
     pub fn some(&mut self, longest: Duration) -> Duration {
+        if self.network.weather.exact {
+            return longest;
+        }
         let most = u64::try_from(longest.as_millis()).unwrap();
         Duration::from_millis(self.dice.random_range(0..=most))
     }
@@ -228,8 +234,14 @@ pub fn send<T: Send + 'static>(
         };
         futures::future::join(lands(effect), fails).await;
     });
+    // Only calls to Astro have a deadline.
+    let patience = call.is_astro().then_some(DEADLINE);
     async move {
-        match tokio::time::timeout_at(sent + DEADLINE, heard).await {
+        let answer = match patience {
+            Some(time) => tokio::time::timeout_at(sent + time, heard).await,
+            None => Ok(heard.await),
+        };
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) | Err(_) => Err(Failure::Silence),
         }

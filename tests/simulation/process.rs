@@ -1,5 +1,6 @@
 //! One operator process: everything that it makes of the operator's code is made here.
 
+use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use orginvite_operator::leadership::Leadership;
 use orginvite_operator::reconcile::cache::Invites;
 use orginvite_operator::reconcile::connection::{Connection, Link, Policy};
 use orginvite_operator::reconcile::context::{Context, Timing};
+use orginvite_operator::reconcile::events::Events;
 use orginvite_operator::reconcile::write;
 use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
@@ -171,6 +173,7 @@ fn context(
         serde_json::from_value(json!({"metadata": {"name": "team"}})).unwrap();
     Context {
         writer: write::Writer::new(client.clone()),
+        events: Events::new(client.clone()),
         client,
         invites,
         organizations: filled(organization),
@@ -220,11 +223,16 @@ fn connect(world: &Arc<World>, name: &str, context: &Arc<Context>, tasks: &Tasks
     let policy = Policy {
         allow: organization.spec.allow.clone(),
         suspend: false,
+        closing: false,
         generation: 1,
     };
     let reading = {
-        let (directory, context) = (Arc::clone(&directory), Arc::clone(context));
-        tasks.spawn(async move { read(&directory, &context).await })
+        let (world, directory, context) = (
+            Arc::clone(world),
+            Arc::clone(&directory),
+            Arc::clone(context),
+        );
+        tasks.spawn(async move { read(&world, &directory, &context).await })
     };
     let connection = Connection::new(
         organization::ID.to_owned(),
@@ -235,15 +243,22 @@ fn connect(world: &Arc<World>, name: &str, context: &Arc<Context>, tasks: &Tasks
         policy,
         reading,
     );
+    connection.remember(world.with(|state| state.token.clone()));
     let link = Link::Up(Arc::new(connection));
     context.links.write().insert(ORGANIZATION.to_owned(), link);
 }
 
 /// Reads the organization's people for ever and passes the news on.
-async fn read(directory: &Directory, context: &Context) {
+async fn read(world: &World, directory: &Directory, context: &Context) {
+    context.invites.ready().await;
     directory
-        .run(|news| match news {
-            News::Health => {}
+        .run(HashSet::new, |news| match news {
+            // The Organization's status keeps what is known of the token.
+            News::Health => {
+                if let Link::Up(connection) = context.link(ORGANIZATION) {
+                    world.with(|state| state.token = connection.token());
+                }
+            }
             News::Everything => context.trigger_all_of(ORGANIZATION),
             News::Addresses(addresses) => {
                 for address in addresses {

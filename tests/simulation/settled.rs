@@ -62,7 +62,8 @@ fn activity(world: &World) -> (usize, usize, u32, u32) {
     })
 }
 
-fn reason<'a>(object: &'a OrgInvite, kind: &str) -> Option<(&'a str, &'a str)> {
+/// Status and reason of a condition.
+pub fn reason<'a>(object: &'a OrgInvite, kind: &str) -> Option<(&'a str, &'a str)> {
     let status = object.status.as_ref()?;
     let condition = status
         .conditions

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use orginvite_operator::resources::organization::TokenStatus;
 use parking_lot::Mutex;
 use rand::SeedableRng as _;
 use rand::rngs::Xoshiro256PlusPlus;
@@ -38,6 +39,8 @@ pub struct State {
     pub astro: Organization,
     pub lease: Lease,
     pub ledger: Ledger,
+    /// What the Organization's status keeps of the token.
+    pub token: TokenStatus,
     /// How often each kind of thing happened.
     pub counts: BTreeMap<String, u32>,
     began: Instant,
@@ -57,6 +60,7 @@ impl World {
                 astro: Organization::new(habits),
                 lease: Lease::default(),
                 ledger: Ledger::default(),
+                token: TokenStatus::default(),
                 counts: BTreeMap::new(),
                 began: Instant::now(),
                 trace: Vec::new(),
