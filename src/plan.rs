@@ -348,6 +348,13 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         Sight::Pending(found) => found.as_slice(),
         _ => &[],
     };
+    let replaces = attempt.replaces.as_deref();
+    // What is replaced, when it can still be accepted.
+    let old = pending
+        .iter()
+        .find(|found| Some(found.id.as_str()) == replaces && !is_over(found.expires_at, facts.now));
+    // Whatever the DELETE answered, it did not end: the attempt settles like any other.
+    let underway = underway && old.is_none();
     // Rule 4 for an attempt of our own whose POST was never sent, rule 3 for any other.
     if !(if underway {
         facts.observed.term_settled
@@ -360,21 +367,15 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             settling()
         };
     }
-    let replaces = attempt.replaces.as_deref();
-    let shown = |id: &str| pending.iter().find(|found| found.id == id);
-    let left_over = replaces.filter(|id| {
-        !underway
-            && !facts.standing.shared.contains(id)
-            && shown(id).is_some_and(|found| !is_over(found.expires_at, facts.now))
-    });
+    let left_over = old.filter(|old| !facts.standing.shared.contains(&old.id.as_str()));
     let found = pending
         .iter()
         .find(|found| Some(found.id.as_str()) != replaces);
     let member = matches!(facts.observed.sight, Sight::Member { .. });
-    if let Some(id) = left_over
+    if let Some(old) = left_over
         && (facts.deleting || member || found.is_some() || facts.standing.held_by.is_some())
     {
-        return Plan::act(Step::Drop(id.to_owned()));
+        return Plan::act(Step::Drop(old.id.clone()));
     }
     if let Some(found) = found {
         // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
@@ -397,6 +398,12 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             step: Step::Close,
             state: State::Stalled(refusal),
         };
+    }
+    if let Some(old) = left_over
+        && (facts.closing || !(facts.permits)(facts.role))
+    {
+        // It is not replaced after all, and must not be left without an owner.
+        return adopt(facts, old, facts.record.role.unwrap_or(attempt.role));
     }
     if let Some(holder) = facts.standing.held_by {
         return Plan {
@@ -448,6 +455,12 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         .request
         .filter(|request| Some(*request) != attempt.request.as_deref());
     if asked.is_some() && !facts.deleting {
+        if let Some(holder) = facts.standing.held_by {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(conflict(facts, holder)),
+            };
+        }
         if !(facts.permits)(facts.role) {
             return Plan {
                 step: Step::Rest,
@@ -471,13 +484,32 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 
 /// *Deletion* with Retain: whatever there is in Astro stays there.
 fn let_go(facts: &Facts<'_>) -> Plan {
-    match facts.own.settles_at.filter(|time| *time > facts.now) {
-        // Else the next object for the address could send while this one's e-mail is on its way.
-        Some(time) if facts.open.is_some() => Plan {
-            step: Step::AwaitTime(time),
-            state: settling().state,
-        },
+    if facts.open.is_some() {
+        return match facts.own.settles_at.filter(|time| *time > facts.now) {
+            // Else the next object for the address could send while this one's e-mail is on its way.
+            Some(time) => Plan {
+                step: Step::AwaitTime(time),
+                state: settling().state,
+            },
+            None => Plan::act(Step::Release),
+        };
+    }
+    match &facts.observed.sight {
+        // The way out when Astro cannot be reached.
+        Sight::Unreadable(_) | Sight::Member { .. } => Plan::act(Step::Release),
+        _ if facts.standing.heir == Heir::Waiting => handing_over(),
         _ => Plan::act(Step::Release),
+    }
+}
+
+/// Another object for the address copies the record: one that was declined is not sent again.
+fn handing_over() -> Plan {
+    Plan {
+        step: Step::Rest,
+        state: State::Progressing(saying(
+            Reason::HandingOver,
+            "Another OrgInvite for the address takes the invitation over",
+        )),
     }
 }
 
@@ -504,15 +536,7 @@ fn take_back(facts: &Facts<'_>) -> Plan {
     }
     match facts.standing.heir {
         Heir::Recorded => return Plan::act(Step::Release),
-        Heir::Waiting => {
-            return Plan {
-                step: Step::Rest,
-                state: State::Progressing(saying(
-                    Reason::HandingOver,
-                    "Another OrgInvite for the address takes the invitation over",
-                )),
-            };
-        }
+        Heir::Waiting => return handing_over(),
         Heir::None => {}
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
@@ -593,7 +617,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         }
         Sight::Absent if facts.observed.doubt == Some(Doubt::Missing) => braked(facts),
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_some() => {
-            anew(facts, false)
+            again(facts, invite, false)
         }
         Sight::Absent if facts.record.user_id.is_some() => Plan::gone(
             Reason::MemberRemoved,
@@ -698,7 +722,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             }
         }
         Lookup::Exists => invited,
-        Lookup::Gone if facts.request.is_some() => anew(facts, false),
+        Lookup::Gone if facts.request.is_some() => again(facts, invite, false),
         Lookup::Gone
             if facts.resend_when == ResendWhen::Gone
                 && facts.record.resends < facts.max_resends =>
@@ -710,7 +734,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             let last = facts.record.invited_at.as_ref().map(|time| time.0 + wait);
             match last.filter(|time| *time > facts.now) {
                 Some(time) => spaced(time),
-                None => anew(facts, true),
+                None => again(facts, invite, true),
             }
         }
         Lookup::Gone => Plan::gone(
@@ -728,30 +752,15 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
 /// One more e-mail in place of the recorded invite, when the person may be touched.
 fn again(facts: &Facts<'_>, invite: &str, by_itself: bool) -> Plan {
     let present = listed_role(facts, invite).or(facts.record.role);
-    if let Some(refusal) = untouchable(facts, present) {
-        return refusal;
+    for role in [Some(facts.role), present].into_iter().flatten() {
+        if !(facts.permits)(role) {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(not_permitted(role)),
+            };
+        }
     }
     send(facts, Some(invite.to_owned()), by_itself)
-}
-
-/// One more e-mail after the recorded invite was accepted or is gone: there is nothing to delete, and
-/// Astro may refuse to.
-fn anew(facts: &Facts<'_>, by_itself: bool) -> Plan {
-    if let Some(refusal) = untouchable(facts, facts.record.role) {
-        return refusal;
-    }
-    send(facts, None, by_itself)
-}
-
-/// The refusal when the person must not be touched: the role that is wanted or the present one is not
-/// allowed.
-fn untouchable(facts: &Facts<'_>, present: Option<Role>) -> Option<Plan> {
-    let roles = [Some(facts.role), present].into_iter().flatten();
-    let refused = roles.into_iter().find(|role| !(facts.permits)(*role))?;
-    Some(Plan {
-        step: Step::Rest,
-        state: State::Stalled(not_permitted(refused)),
-    })
 }
 
 /// *Nothing recorded*, not in deletion.

@@ -1213,7 +1213,7 @@ fn resends() {
             first,
             "Unchanged",
         ),
-        ("gone", gone(0), resend(None, 1, None), "Unchanged"),
+        ("gone", gone(0), resend(Some("x1"), 1, None), "Unchanged"),
         (
             "gone again: it waits twice as long",
             gone(1),
@@ -1237,7 +1237,7 @@ fn resends() {
                 request: Some("now"),
                 ..gone(0)
             },
-            resend(None, 0, Some("now")),
+            resend(Some("x1"), 0, Some("now")),
             "Unchanged",
         ),
         (

@@ -175,8 +175,9 @@ impl Turn<'_> {
         let asked = attempt.request != record.last_resend_request;
         match answer {
             Ok(()) => {}
-            Err(error) if error.says_absent() && (!blind || asked) => {}
-            Err(error) if blind && asked && error.says_bad_request() => {}
+            // It may have ended: the look before the POST tells, or a person's wish does.
+            Err(error)
+                if (error.says_absent() || error.says_bad_request()) && (!blind || asked) => {}
             Err(astro::Error::Refused(refusal)) => {
                 return self.not_replaced(&object, record, &attempt, &refusal).await;
             }
@@ -755,6 +756,8 @@ fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteStatus {
         role: None,
         expires_at: None,
         inviter: None,
+        // The e-mail that it was to be is still the one that comes next.
+        resends: record.resends.max(attempt.resends),
         ..record.clone()
     }
 }

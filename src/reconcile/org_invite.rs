@@ -264,10 +264,16 @@ impl Turn<'_> {
             namespace: &namespace,
         });
         tracing::debug!(?plan, ?observed, "planned");
+        // What no pass showed changes unseen: each pass to come is a reason to plan again.
         if observed.sight == Sight::NotYet {
             self.connection
                 .directory
                 .expect(self.counts_from(), self.address.clone());
+        } else if observed.lookup == Lookup::Exists
+            && let Some(begun) = begun
+        {
+            let next = begun + self.context.timing.listing_delay;
+            self.connection.directory.expect(next, self.address.clone());
         }
         let record = freshened(record, &observed);
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());

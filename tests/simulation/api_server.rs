@@ -91,6 +91,11 @@ impl ApiServer {
         self.changes.len()
     }
 
+    /// The newest resource version.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
     fn next_version(&mut self) -> Option<String> {
         self.version += 1;
         Some(self.version.to_string())

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
+use orginvite_operator::astro::directory::backoff;
 use orginvite_operator::reconcile::context::Context;
 use orginvite_operator::reconcile::org_invite::reconcile;
 use orginvite_operator::resources::OrgInvite;
@@ -46,7 +47,9 @@ pub async fn run(
             running.insert(key.clone());
             let (context, end) = (Arc::clone(&context), end.clone());
             tasks.spawn(async move {
-                let Ok(action) = reconcile(object, context).await;
+                let action = Box::pin(reconcile(object, context)).await;
+                // As the operator's wiring does it.
+                let action = action.unwrap_or_else(|_| Action::requeue(backoff(4)));
                 end.send((key, action)).ok();
             });
         }

@@ -248,7 +248,6 @@ fn a_release_that_was_planned_from_an_older_object_is_refused() {
         world.sent(Call::PatchRelease, 1).await;
         world.edit("jane", |spec| spec.deletion_policy = DeletionPolicy::Delete);
         world.gone("jane").await;
-        println!("{}", world.trace());
         assert_eq!(world.standing("x1"), Standing::Revoked);
     });
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use crate::network::Call;
+use orginvite_operator::resources::org_invite::DeletionPolicy;
+
+use crate::LISTING_DELAY;
+use crate::network::{Answer, Call, Fate};
 use crate::organization::{Habits, Standing};
 use crate::process::Process;
-use crate::stage::{ADMIN, EMAIL, MEMBER, play, seconds};
+use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds};
 use crate::users::named;
 
 const LIFETIME: Duration = Duration::from_mins(15);
@@ -150,6 +153,93 @@ fn an_invitation_that_must_not_be_touched_ends() {
         world.create("jane", MEMBER);
         world.says("jane", "NotPermitted").await;
         world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A replacement is cut short, and then its role is not allowed any more: the old invitation is still the
+/// object's own, and is taken back with it.
+#[test]
+fn what_is_not_replaced_after_all_keeps_its_owner() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        seconds(200).await;
+        world.next(
+            Call::Delete,
+            Fate {
+                effect: None,
+                answer: Answer::Cut(Duration::from_secs(1)),
+            },
+        );
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.sent(Call::Delete, 1).await;
+        world.edit("jane", |spec| spec.role = OWNER);
+        world.says("jane", "NotPermitted").await;
+        seconds(600).await;
+        assert_eq!(world.standing("x1"), Standing::Live);
+        world.delete("jane");
+        world.gone("jane").await;
+        assert_eq!(world.standing("x1"), Standing::Revoked);
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A leader whose first pass came too early to show an invitation learns from a later one that it was
+/// declined.
+#[test]
+fn a_decline_of_what_no_pass_ever_showed_is_seen() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.network.weather.listing_lag = LISTING_DELAY);
+        let mut operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        operator.crash();
+        seconds(60).await;
+        world.end("x1", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A resend that Astro refuses for a while counts as the one that it was to be.
+#[test]
+fn a_resend_that_is_refused_at_first_counts() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.edit("jane", |spec| spec.max_resends = 1);
+        world.has("jane", "x1").await;
+        world.next(
+            Call::Post,
+            Fate {
+                effect: None,
+                answer: Answer::Status(429, Duration::from_millis(10)),
+            },
+        );
+        world.has("jane", "x2").await;
+        world.says("jane", "ResendLimitReached").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Retain leaves Astro alone, and a manifest that is renamed still sends nothing.
+#[test]
+fn what_is_retained_is_handed_over_as_well() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.edit("jane", |spec| spec.deletion_policy = DeletionPolicy::Retain);
+        world.has("jane", "x1").await;
+        world.create("doe", MEMBER);
+        world.says("doe", "Conflict").await;
+        world.end("x1", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        world.delete("jane");
+        world.gone("jane").await;
+        world.says("doe", "InvitationWithdrawn").await;
         assert_eq!(world.emails(), 1);
     });
 }

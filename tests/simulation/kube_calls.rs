@@ -49,6 +49,11 @@ async fn answer(
             ((*namespace).to_owned(), (*name).to_owned()),
             !rest.is_empty(),
         ),
+        [.., kind @ ("orginvites" | "organizations" | "namespaces")] => {
+            let kind = (*kind).to_owned();
+            let list = send(world, Call::Read, move |state| Ok(list(state, &kind)));
+            return heard(list.await);
+        }
         // Whatever else it writes, such as events: taken and forgotten.
         _ => return ok(&serde_json::from_slice(&body).unwrap_or(Value::Null)),
     };
@@ -70,6 +75,10 @@ async fn answer(
     } else {
         send(world, Call::Read, move |state| read(state, &key)).await
     };
+    heard(outcome)
+}
+
+fn heard(outcome: Result<Result<Value, Refusal>, Failure>) -> Result<Response<Body>, BoxError> {
     match outcome {
         Ok(Ok(object)) => ok(&object),
         Ok(Err(refusal)) => refuse(&refusal),
@@ -103,6 +112,31 @@ fn read(state: &mut State, key: &Key) -> Result<Value, Refusal> {
         .get(key)
         .map(|object| json!(object))
         .ok_or_else(|| not_found(key))
+}
+
+/// The metadata of all objects of a kind. Of Organizations and namespaces there is one each, always the
+/// same.
+fn list(state: &State, kind: &str) -> Value {
+    let metadata: Vec<Value> = match kind {
+        "orginvites" => state
+            .api
+            .all()
+            .map(|object| json!(object.metadata))
+            .collect(),
+        "organizations" => {
+            vec![json!({"name": "default", "uid": "organization", "resourceVersion": "1"})]
+        }
+        _ => vec![json!({"name": "team", "uid": "team", "resourceVersion": "1"})],
+    };
+    let items: Vec<Value> = metadata
+        .into_iter()
+        .map(|metadata| json!({"metadata": metadata}))
+        .collect();
+    json!({
+        "apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList",
+        "metadata": {"resourceVersion": state.api.version().to_string()},
+        "items": items,
+    })
 }
 
 fn ok(object: &Value) -> Result<Response<Body>, BoxError> {

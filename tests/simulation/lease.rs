@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use orginvite_operator::leadership::Term;
 use orginvite_operator::reconcile::context::Context;
 use tokio::time::Instant;
 
 use crate::network::{Answer, Call};
-use crate::process::ORGANIZATION;
 use crate::world::World;
 
 /// How long a lease holds after its renewal.
@@ -57,13 +57,12 @@ impl Lease {
     }
 }
 
-/// Tries for the lease and keeps it, for ever. Before a new term, `read` reads all objects
-/// afresh and says whether it could.
-pub async fn campaign<R: Future<Output = bool>>(
+/// Tries for the lease and keeps it, for ever; `begin` is told of each new term.
+pub async fn campaign(
     world: Arc<World>,
     who: String,
     context: Arc<Context>,
-    read: impl Fn() -> R,
+    begin: impl Fn(Arc<Term>),
 ) {
     loop {
         let sent = Instant::now();
@@ -88,13 +87,12 @@ pub async fn campaign<R: Future<Output = bool>>(
                 continue;
             }
         }
-        let known = context.leadership.term().is_some() || read().await;
-        if known && context.leadership.renew(sent) {
+        if let Some(term) = context.leadership.renew(sent) {
             world.with(|state| {
                 state.log(format!("{who} begins a term"));
                 state.count("terms");
             });
-            context.trigger_all_of(ORGANIZATION);
+            begin(term);
         }
         tokio::time::sleep_until(next).await;
     }

@@ -21,6 +21,9 @@ use crate::process::ALLOWED;
 use crate::users::request;
 use crate::world::State;
 
+/// How long an edit may take to get around: a term's validity, a permit, and the lag of a watch.
+const NEWS: Duration = Duration::from_secs(40);
+
 /// What is owed to one address.
 #[derive(Default)]
 pub struct Account {
@@ -50,6 +53,8 @@ pub struct Ledger {
     senders: BTreeMap<String, String>,
     /// The invitations that some object's status had.
     seen: BTreeSet<String>,
+    /// When the policy of an object was changed to Retain, by UID.
+    retained: BTreeMap<String, Instant>,
     /// The last e-mail for each object, by UID.
     last: BTreeMap<String, Email>,
 }
@@ -65,6 +70,17 @@ struct Email {
 impl Ledger {
     pub fn account(&mut self, address: &str) -> &mut Account {
         self.accounts.entry(address.to_owned()).or_default()
+    }
+
+    /// The policy of an object was just changed to Retain.
+    pub fn retains(&mut self, object: &OrgInvite) {
+        self.retained.insert(object.uid().unwrap(), Instant::now());
+    }
+
+    /// Whether that may not have got around yet.
+    fn is_news(&self, object: &OrgInvite) -> bool {
+        let since = object.uid().and_then(|uid| self.retained.get(&uid));
+        since.is_some_and(|since| since.elapsed() < NEWS)
     }
 
     /// The UID of the object that an invitation was sent for.
@@ -174,8 +190,9 @@ impl State {
         };
         let takes_back = |object: &OrgInvite| {
             is_deleting(object)
-                && object.spec.deletion_policy == DeletionPolicy::Delete
                 && recorded(object) == Some(id)
+                && (object.spec.deletion_policy == DeletionPolicy::Delete
+                    || self.ledger.is_news(object))
         };
         let sender = self.ledger.senders.get(id);
         let orphaned = !objects

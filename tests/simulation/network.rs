@@ -141,6 +141,7 @@ impl State {
     /// What becomes of a request that is sent now.
     pub fn fate(&mut self, call: Call) -> Fate {
         *self.network.sent.entry(call).or_default() += 1;
+        self.happens();
         if let Some(fate) = self
             .network
             .scripted

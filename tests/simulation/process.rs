@@ -1,7 +1,7 @@
 //! One operator process: everything that it makes of the operator's code is made here.
 
 use std::collections::HashSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -13,19 +13,21 @@ use orginvite_operator::astro::budget::{Budget, Rates};
 use orginvite_operator::astro::directory::{Directory, News};
 use orginvite_operator::astro::http::Endpoint;
 use orginvite_operator::astro::{Astro, Role};
-use orginvite_operator::leadership::Leadership;
-use orginvite_operator::reconcile::cache::Invites;
+use orginvite_operator::leadership::fence::Fenced;
+use orginvite_operator::leadership::{Leadership, Term};
+use orginvite_operator::metrics::Metrics;
+use orginvite_operator::reconcile::cache::{Filled, Invites, Kind};
 use orginvite_operator::reconcile::connection::{Connection, Link, Policy};
 use orginvite_operator::reconcile::context::{Context, Timing};
 use orginvite_operator::reconcile::events::Events;
 use orginvite_operator::reconcile::write;
 use orginvite_operator::resources::{OrgInvite, Organization};
+use orginvite_operator::takeover;
 use serde_json::json;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::astro_calls::Calls;
 use crate::tasks::Tasks;
-use crate::watch::Relist;
 use crate::world::World;
 use crate::{LISTING_DELAY, SETTLE, SPACING, SYNC_INTERVAL};
 use crate::{controller, kube_calls, lease, organization, watch};
@@ -41,6 +43,7 @@ pub const ALLOWED: [Role; 3] = [
 ];
 
 /// One operator process.
+#[derive(Clone)]
 pub struct Process {
     world: Arc<World>,
     name: String,
@@ -49,26 +52,23 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a process that reads the objects and tries for the lease.
+    /// Starts a process that watches the objects and tries for the lease.
     pub fn start(world: &Arc<World>, name: &str) -> Self {
         world.with(|state| state.log(format!("{name} starts")));
         let tasks = Tasks::new(world);
         let (trigger_invites, triggers) = mpsc::unbounded_channel();
         let (store, writer) = reflector::store();
-        let context = Arc::new(context(world, name, Invites::new(store), trigger_invites));
-        connect(world, name, &context, &tasks);
-
-        let (ask, relists) = mpsc::unbounded_channel::<Relist>();
-        let read = move || {
-            let (done, read) = oneshot::channel();
-            ask.send(done).ok();
-            async move { read.await.is_ok() }
+        let context = Arc::new(context(world, name, store, trigger_invites));
+        let process = Self {
+            world: Arc::clone(world),
+            name: name.to_owned(),
+            tasks: tasks.clone(),
+            context: Arc::clone(&context),
         };
         tasks.spawn(watch::follow(
             Arc::clone(world),
             Arc::clone(&context),
             writer,
-            relists,
         ));
         tasks.spawn(controller::run(
             Arc::clone(world),
@@ -76,23 +76,33 @@ impl Process {
             tasks.clone(),
             triggers,
         ));
+        let beginning = process.clone();
         tasks.spawn(lease::campaign(
             Arc::clone(world),
             name.to_owned(),
-            Arc::clone(&context),
-            read,
-        ));
-        Self {
-            world: Arc::clone(world),
-            name: name.to_owned(),
-            tasks,
             context,
-        }
+            move |term| beginning.begin(term),
+        ));
+        process
+    }
+
+    /// Begins a term: the caches first, then the Organization, which triggers its objects.
+    fn begin(&self, term: Arc<Term>) {
+        let process = self.clone();
+        self.tasks.spawn(async move {
+            let context = &process.context;
+            context.filled.wait(&Kind::ALL).await;
+            takeover::begin(&term, context).await;
+            if context.leadership.holds(&term) {
+                connect(&process, &term);
+                context.trigger_all_of(ORGANIZATION);
+            }
+        });
     }
 
     /// Whether the process believes to lead.
     pub fn leads(&self) -> bool {
-        self.context.leadership.term().is_some()
+        self.context.leadership.leads()
     }
 
     /// The process stops in the middle of whatever it does, and goes on after that time.
@@ -110,19 +120,12 @@ impl Process {
         });
     }
 
-    /// The process stops in the middle of whatever it does, and goes on with [`Process::resume`].
-    pub fn pause(&self) {
+    fn pause(&self) {
         self.tasks.pause();
         self.world.with(|state| {
             state.log(format!("{} is paused", self.name));
             state.count("pauses");
         });
-    }
-
-    pub fn resume(&self) {
-        self.world
-            .with(|state| state.log(format!("{} goes on", self.name)));
-        self.tasks.resume();
     }
 
     /// The process dies; a new one takes its place.
@@ -146,7 +149,7 @@ impl Process {
 fn context(
     world: &Arc<World>,
     name: &str,
-    invites: Invites,
+    store: reflector::Store<OrgInvite>,
     trigger_invites: mpsc::UnboundedSender<ObjectRef<OrgInvite>>,
 ) -> Context {
     // Nobody calls it: the connection is made here.
@@ -161,7 +164,9 @@ fn context(
     let client = kube_calls::client(world, name);
     let organization: Organization = serde_json::from_value(json!({
         "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "Organization",
-        "metadata": {"name": ORGANIZATION, "uid": "organization", "generation": 1},
+        "metadata": {
+            "name": ORGANIZATION, "uid": "organization", "generation": 1, "resourceVersion": "1",
+        },
         "spec": {
             "organizationId": organization::ID,
             "tokenSecretRef": {"name": "astro-token"},
@@ -169,16 +174,21 @@ fn context(
         },
     }))
     .unwrap();
-    let namespace: PartialObjectMeta<Namespace> =
-        serde_json::from_value(json!({"metadata": {"name": "team"}})).unwrap();
+    let namespace: PartialObjectMeta<Namespace> = serde_json::from_value(json!({
+        "metadata": {"name": "team", "uid": "team", "resourceVersion": "1"},
+    }))
+    .unwrap();
+    let filled = Arc::new(Filled::default());
+    filled.mark(Kind::Organizations);
+    filled.mark(Kind::Namespaces);
     Context {
         writer: write::Writer::new(client.clone()),
         events: Events::new(client.clone()),
         client,
-        invites,
-        organizations: filled(organization),
-        namespaces: filled(namespace),
-        leadership: Leadership::new(Some(lease::VALIDITY)),
+        invites: Invites::new(store, Arc::clone(&filled)),
+        organizations: only(organization),
+        namespaces: only(namespace),
+        leadership: Arc::new(Leadership::new(lease::VALIDITY)),
         timing: Timing {
             settle: SETTLE,
             listing_delay: LISTING_DELAY,
@@ -186,16 +196,17 @@ fn context(
         },
         astro: endpoint.clone(),
         rates: Rates::default(),
+        metrics: Metrics::default(),
         own_namespace: "operator".to_owned(),
         only: Vec::new(),
-        links: parking_lot::RwLock::default(),
+        filled,
         trigger_invites,
         trigger_organizations,
     }
 }
 
 /// A store with that one object.
-fn filled<K>(object: K) -> reflector::Store<K>
+fn only<K>(object: K) -> reflector::Store<K>
 where
     K: kube::Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -206,9 +217,16 @@ where
     writer.as_reader()
 }
 
-/// Connects the Organization, as its reconcile does.
-fn connect(world: &Arc<World>, name: &str, context: &Arc<Context>, tasks: &Tasks) {
-    let astro: Arc<dyn Astro> = Arc::new(Calls::new(world, name));
+/// Connects a term to the Organization, as the Organization's reconcile does.
+fn connect(process: &Process, term: &Arc<Term>) {
+    let Process {
+        world,
+        name,
+        tasks,
+        context,
+    } = process;
+    let leadership = Arc::clone(&context.leadership);
+    let astro: Arc<dyn Astro> = Arc::new(Fenced::new(Calls::new(world, name), leadership, term));
     let budget = Arc::new(Budget::new(context.rates));
     let directory = Arc::new(Directory::new(
         Arc::clone(&astro),
@@ -232,7 +250,8 @@ fn connect(world: &Arc<World>, name: &str, context: &Arc<Context>, tasks: &Tasks
             Arc::clone(&directory),
             Arc::clone(context),
         );
-        tasks.spawn(async move { read(&world, &directory, &context).await })
+        let term = Arc::downgrade(term);
+        tasks.spawn(async move { read(&world, &term, &directory, &context).await })
     };
     let connection = Connection::new(
         organization::ID.to_owned(),
@@ -245,17 +264,18 @@ fn connect(world: &Arc<World>, name: &str, context: &Arc<Context>, tasks: &Tasks
     );
     connection.remember(world.with(|state| state.token.clone()));
     let link = Link::Up(Arc::new(connection));
-    context.links.write().insert(ORGANIZATION.to_owned(), link);
+    term.links.write().insert(ORGANIZATION.to_owned(), link);
 }
 
 /// Reads the organization's people for ever and passes the news on.
-async fn read(world: &World, directory: &Directory, context: &Context) {
-    context.invites.ready().await;
+async fn read(world: &World, term: &Weak<Term>, directory: &Directory, context: &Context) {
     directory
         .run(HashSet::new, |news| match news {
             // The Organization's status keeps what is known of the token.
             News::Health => {
-                if let Link::Up(connection) = context.link(ORGANIZATION) {
+                if let Some(term) = term.upgrade()
+                    && let Link::Up(connection) = context.link(&term, ORGANIZATION)
+                {
                     world.with(|state| state.token = connection.token());
                 }
             }

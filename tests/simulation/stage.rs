@@ -16,6 +16,8 @@ use crate::world::World;
 
 pub const MEMBER: Role = Role::OrganizationMember;
 pub const ADMIN: Role = Role::OrganizationBillingAdmin;
+/// A role that the policy does not allow.
+pub const OWNER: Role = Role::OrganizationOwner;
 /// Who is invited.
 pub const EMAIL: &str = "jane@example.com";
 

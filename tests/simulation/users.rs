@@ -94,6 +94,9 @@ impl State {
         if before.resend_when != after.resend_when {
             account.given += 1;
         }
+        if before.deletion_policy != after.deletion_policy {
+            self.ledger.retains(&written.after);
+        }
         self.log(text);
         self.count("edits");
     }

@@ -1,6 +1,7 @@
-//! The watch of one process on the OrgInvites: in order, late, and read afresh when asked.
+//! The watch of one process on the OrgInvites: in order, and late.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use kube::runtime::WatchStreamExt as _;
@@ -10,25 +11,17 @@ use kube::runtime::watcher::{self, Event};
 use orginvite_operator::reconcile::cache::slim;
 use orginvite_operator::reconcile::context::Context;
 use orginvite_operator::resources::OrgInvite;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::api_server::Change;
 use crate::network::{Call, send};
-use crate::world::{State, World};
-
-/// Asks for a consistent list; answered when the cache has it.
-pub type Relist = oneshot::Sender<()>;
+use crate::world::World;
 
 type Told = watcher::Result<Event<OrgInvite>>;
 
 /// Feeds the cache of `context` for ever, as the operator's wiring does it.
-pub async fn follow(
-    world: Arc<World>,
-    context: Arc<Context>,
-    writer: Writer<OrgInvite>,
-    mut relists: mpsc::UnboundedReceiver<Relist>,
-) {
+pub async fn follow(world: Arc<World>, context: Arc<Context>, writer: Writer<OrgInvite>) {
     let (tell, told) = mpsc::unbounded_channel::<Told>();
     let trigger = context.trigger_invites.clone();
     let events = UnboundedReceiverStream::new(told)
@@ -39,42 +32,42 @@ pub async fn follow(
             trigger.send(other).ok();
         }
     }));
-    let mut place = None;
+    let (objects, mut place) = list(&world).await;
+    let objects = objects.into_iter().map(Event::InitApply);
+    for event in std::iter::once(Event::Init)
+        .chain(objects)
+        .chain([Event::InitDone])
+    {
+        tell.send(Ok(event)).unwrap();
+    }
+    pass_on(&context, &mut events).await;
     loop {
-        tokio::select! { biased;
-            Some(done) = relists.recv() => {
-                // Objects and the place of the watch in one answer.
-                let list = |state: &mut State| {
-                    (state.api.all().cloned().collect::<Vec<_>>(), state.api.place())
-                };
-                // Without an answer nobody is told that it is done, and it is asked for again.
-                let Ok((objects, at)) = send(&world, Call::Read, list).await else { continue };
-                place = Some(at);
-                tell.send(Ok(Event::Init)).unwrap();
-                for object in objects {
-                    tell.send(Ok(Event::InitApply(object))).unwrap();
-                }
-                tell.send(Ok(Event::InitDone)).unwrap();
-                pass_on(&context, &mut events).await;
-                done.send(()).ok();
-            }
-            () = world.when(|state| place.is_some_and(|place| state.api.place() > place)) => {
-                let lag = world.with(|state| {
-                    let longest = state.network.weather.watch_lag;
-                    state.some(longest)
-                });
-                tokio::time::sleep(lag).await;
-                if let Some(place) = &mut place {
-                    let change = world.with(|state| state.api.changes_from(*place)[0].clone());
-                    *place += 1;
-                    tell.send(Ok(match change {
-                        Change::Applied(object) => Event::Apply(object),
-                        Change::Deleted(object) => Event::Delete(object),
-                    })).unwrap();
-                    pass_on(&context, &mut events).await;
-                }
-            }
+        world.when(|state| state.api.place() > place).await;
+        let lag = world.with(|state| {
+            let longest = state.network.weather.watch_lag;
+            state.some(longest)
+        });
+        tokio::time::sleep(lag).await;
+        let event = world.with(|state| match &state.api.changes_from(place)[0] {
+            Change::Applied(object) => Event::Apply(object.clone()),
+            Change::Deleted(object) => Event::Delete(object.clone()),
+        });
+        place += 1;
+        tell.send(Ok(event)).unwrap();
+        pass_on(&context, &mut events).await;
+    }
+}
+
+/// The objects, and the place of the watch behind them, in one answer.
+async fn list(world: &Arc<World>) -> (Vec<OrgInvite>, usize) {
+    loop {
+        let answer = send(world, Call::Read, |state| {
+            (state.api.all().cloned().collect(), state.api.place())
+        });
+        if let Ok(list) = answer.await {
+            return list;
         }
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 
