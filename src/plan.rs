@@ -351,6 +351,13 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         Sight::Pending(found) => found.as_slice(),
         _ => &[],
     };
+    let replaces = attempt.replaces.as_deref();
+    // What is replaced, when it can still be accepted.
+    let old = pending
+        .iter()
+        .find(|found| Some(found.id.as_str()) == replaces && !is_over(found.expires_at, facts.now));
+    // Whatever the DELETE answered, it did not end: the attempt settles like any other.
+    let underway = underway && old.is_none();
     // Rule 4 for an attempt of our own whose POST was never sent, rule 3 for any other.
     if !(if underway {
         facts.observed.term_settled
@@ -363,20 +370,15 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             settling()
         };
     }
-    let replaces = attempt.replaces.as_deref();
-    let left_over = replaces.filter(|id| {
-        !underway
-            && !facts.standing.shared.contains(id)
-            && pending.iter().any(|found| found.id == *id)
-    });
+    let left_over = old.filter(|old| !facts.standing.shared.contains(&old.id.as_str()));
     let found = pending
         .iter()
         .find(|found| Some(found.id.as_str()) != replaces);
     let member = matches!(facts.observed.sight, Sight::Member { .. });
-    if let Some(id) = left_over
+    if let Some(old) = left_over
         && (facts.deleting || member || found.is_some() || facts.standing.held_by.is_some())
     {
-        return Plan::act(Step::Drop(id.to_owned()));
+        return Plan::act(Step::Drop(old.id.clone()));
     }
     if let Some(found) = found {
         // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
@@ -399,6 +401,12 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             step: Step::Close,
             state: State::Stalled(refusal),
         };
+    }
+    if let Some(old) = left_over
+        && (facts.closing || !(facts.permits)(facts.role))
+    {
+        // It is not replaced after all, and must not be left without an owner.
+        return adopt(facts, old, facts.record.role.unwrap_or(attempt.role));
     }
     if let Some(holder) = facts.standing.held_by {
         return Plan {
@@ -455,6 +463,12 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         .request
         .filter(|request| Some(*request) != attempt.request.as_deref());
     if asked.is_some() && !facts.deleting {
+        if let Some(holder) = facts.standing.held_by {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(conflict(facts, holder)),
+            };
+        }
         // Nobody knows whether its DELETE went out.
         let left_over = attempt.replaces.as_deref();
         if let Some(invite) = left_over.filter(|id| !facts.standing.shared.contains(id)) {
@@ -483,13 +497,32 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 
 /// *Deletion* with Retain: whatever there is in Astro stays there.
 fn let_go(facts: &Facts<'_>) -> Plan {
-    match facts.own.settles_at.filter(|time| *time > facts.now) {
-        // Else the next object for the address could send while this one's e-mail is on its way.
-        Some(time) if facts.open.is_some() => Plan {
-            step: Step::AwaitTime(time),
-            state: settling().state,
-        },
+    if facts.open.is_some() {
+        return match facts.own.settles_at.filter(|time| *time > facts.now) {
+            // Else the next object for the address could send while this one's e-mail is on its way.
+            Some(time) => Plan {
+                step: Step::AwaitTime(time),
+                state: settling().state,
+            },
+            None => Plan::act(Step::Release),
+        };
+    }
+    match &facts.observed.sight {
+        // The way out when Astro cannot be reached.
+        Sight::Unreadable(_) | Sight::Member { .. } => Plan::act(Step::Release),
+        _ if facts.standing.heir == Heir::Waiting => handing_over(),
         _ => Plan::act(Step::Release),
+    }
+}
+
+/// Another object for the address copies the record: one that was declined is not sent again.
+fn handing_over() -> Plan {
+    Plan {
+        step: Step::Rest,
+        state: State::Progressing(saying(
+            Reason::HandingOver,
+            "Another OrgInvite for the address takes the invitation over",
+        )),
     }
 }
 
@@ -518,15 +551,7 @@ fn take_back(facts: &Facts<'_>) -> Plan {
     }
     match facts.standing.heir {
         Heir::Recorded => return Plan::act(Step::Release),
-        Heir::Waiting => {
-            return Plan {
-                step: Step::Rest,
-                state: State::Progressing(saying(
-                    Reason::HandingOver,
-                    "Another OrgInvite for the address takes the invitation over",
-                )),
-            };
-        }
+        Heir::Waiting => return handing_over(),
         Heir::None => {}
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
@@ -547,7 +572,9 @@ fn take_back(facts: &Facts<'_>) -> Plan {
         match &facts.observed.lookup {
             Lookup::Gone | Lookup::GoneOnce => return Plan::act(Step::Release),
             // Whatever get-invite answers then, it is not pending.
-            Lookup::Exists if past(facts, expires_at(facts)) => return Plan::act(Step::Release),
+            Lookup::Exists if is_over(expires_at(facts), facts.now) => {
+                return Plan::act(Step::Release);
+            }
             Lookup::InLine(time) => return Plan::act(Step::AwaitTime(*time)),
             Lookup::NotAsked | Lookup::Exists | Lookup::Unknown(_) => {}
         }
@@ -597,7 +624,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         },
         Sight::Pending(found) => {
             let shown = found.iter().any(|found| found.id == invite);
-            let live = |found: &&Found| found.id != invite && !past(facts, found.expires_at);
+            let live = |found: &&Found| found.id != invite && !is_over(found.expires_at, facts.now);
             match found.iter().find(live) {
                 _ if shown && !expired(facts) && wanted => again(facts, invite, false),
                 _ if shown && !expired(facts) => invited,
@@ -618,7 +645,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
             ),
         ),
         Sight::Absent if expired(facts) => after_expiry(facts, invite),
-        Sight::Absent if facts.request.is_some() && past(facts, expires_at(facts)) => {
+        Sight::Absent if facts.request.is_some() && is_over(expires_at(facts), facts.now) => {
             again(facts, invite, false)
         }
         Sight::Absent => disappeared(facts, invite, invited),
@@ -749,11 +776,13 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
         )
     };
     // Within the grace, Astro may have dropped it just because it expired.
-    if over(facts) && !past(facts, expires_at(facts)) {
+    if over(facts) && !is_over(expires_at(facts), facts.now) {
         return Plan::act(at_expiry(facts));
     }
     match &facts.observed.lookup {
-        Lookup::Exists if facts.record.gone_since.is_some() || past(facts, expires_at(facts)) => {
+        Lookup::Exists
+            if facts.record.gone_since.is_some() || is_over(expires_at(facts), facts.now) =>
+        {
             withdrawn()
         }
         Lookup::Exists if facts.record.role != Some(facts.role) || facts.request.is_some() => {
@@ -972,20 +1001,20 @@ fn spaced(time: Timestamp) -> Plan {
 
 /// Adopts `found`; `guess` is its role where the directory does not tell.
 fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
+    // Once it is over, it stands in nobody's way any more.
+    let hands_off = |saying| Plan {
+        step: once_over(facts, found.expires_at),
+        state: State::Stalled(saying),
+    };
     let role = match found.role {
         Some(role) if (facts.permits)(role) => role,
-        Some(role) => {
-            return Plan {
-                step: Step::Rest,
-                state: State::Stalled(not_permitted(role)),
-            };
-        }
+        Some(role) => return hands_off(not_permitted(role)),
         None if (facts.own_invite)(found) => guess,
         None => {
-            return Plan::stalled(
+            return hands_off(saying(
                 Reason::NotPermitted,
                 "The person has a pending invitation that this operator did not send, and Astro does not show its role, so that nobody can tell whether this namespace may touch it. Revoke it in Astro, and a new one is sent",
-            );
+            ));
         }
     };
     Plan::act(Step::Adopt {
@@ -1083,11 +1112,17 @@ fn settling() -> Plan {
     }
 }
 
-/// Past its expiry, and not known to have ended before: who declined is not written to because the
-/// invitation would have expired by now.
+/// Whether an invite that expires then can no longer be accepted at `now`, by Astro's clock.
+#[must_use]
+pub fn is_over(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
+    expires_at.is_some_and(|time| now > time + EXPIRY_GRACE)
+}
+
+/// Whether the recorded invite expired. One that is known to have ended before does not expire any more,
+/// or a person who declined would be written to in the end.
 fn expired(facts: &Facts<'_>) -> bool {
     let ended_before = facts.record.gone_since.is_some() || facts.own.unlisted;
-    !ended_before && past(facts, expires_at(facts))
+    !ended_before && is_over(expires_at(facts), facts.now)
 }
 
 /// Past its expiry without any grace, and not recorded to have ended before.
@@ -1095,12 +1130,13 @@ fn over(facts: &Facts<'_>) -> bool {
     facts.record.gone_since.is_none() && expires_at(facts).is_some_and(|time| facts.now > time)
 }
 
-fn past(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> bool {
-    expires_at.is_some_and(|time| facts.now > time + EXPIRY_GRACE)
+fn at_expiry(facts: &Facts<'_>) -> Step {
+    once_over(facts, expires_at(facts))
 }
 
-fn at_expiry(facts: &Facts<'_>) -> Step {
-    expires_at(facts)
+/// Waits until an invite that expires then is over.
+fn once_over(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> Step {
+    expires_at
         .map(|time| time + EXPIRY_GRACE)
         .filter(|time| *time >= facts.now)
         .map_or(Step::Rest, Step::AwaitTime)

@@ -169,6 +169,11 @@ fn pending(id: &str) -> Sight {
     Sight::Pending(vec![found(id, Some(MEMBER))])
 }
 
+/// When what [`found`] finds is over.
+fn over() -> Step {
+    Step::AwaitTime(now() + 24.hours() + 5.minutes())
+}
+
 fn member(role: Role) -> Sight {
     Sight::Member {
         user_id: "u".to_owned(),
@@ -309,7 +314,7 @@ fn nothing_recorded() {
                 sight: Sight::Pending(vec![found("x9", Some(OWNER))]),
                 ..new()
             },
-            Step::Rest,
+            over(),
             "NotPermitted",
         ),
         (
@@ -319,7 +324,7 @@ fn nothing_recorded() {
                 own_invite: false,
                 ..new()
             },
-            Step::Rest,
+            over(),
             "NotPermitted",
         ),
         (
@@ -1624,7 +1629,7 @@ fn blind_attempt_open_or_deletion() {
                 own_invite: false,
                 ..open()
             },
-            Step::Rest,
+            over(),
             "NotPermitted",
         ),
         (

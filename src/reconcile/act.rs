@@ -22,6 +22,7 @@ use crate::claims;
 use crate::error::Error;
 use crate::metrics::Cause;
 use crate::plan::{Found, Lookup, Plan, Saying, State, Step};
+use crate::random;
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
@@ -174,8 +175,9 @@ impl Turn<'_> {
         let asked = attempt.request != record.last_resend_request;
         match answer {
             Ok(()) => {}
-            Err(error) if error.says_absent() && (!blind || asked) => {}
-            Err(error) if blind && asked && error.says_bad_request() => {}
+            // It may have ended: the look before the POST tells, or a person's wish does.
+            Err(error)
+                if (error.says_absent() || error.says_bad_request()) && (!blind || asked) => {}
             Err(astro::Error::Refused(refusal)) => {
                 return self.not_replaced(&object, record, &attempt, &refusal).await;
             }
@@ -591,6 +593,7 @@ impl Turn<'_> {
         };
         let mut status = self.status(&record, &State::Invited);
         status.observed_generation = self.not_yet(&record);
+        // Whatever became of it before: an invitation that was declined stays so.
         status.gone_since = record.gone_since;
         self.write(&object, &status).await?;
         Ok(Action::await_change())
@@ -811,9 +814,10 @@ fn requeue_at(at: Instant) -> Action {
 }
 
 fn random_id() -> String {
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(16)
-        .map(char::from)
-        .collect()
+    random::draw(|rng| {
+        rng.sample_iter(Alphanumeric)
+            .take(16)
+            .map(char::from)
+            .collect()
+    })
 }

@@ -266,10 +266,16 @@ impl Turn<'_> {
             namespace: &namespace,
         });
         tracing::debug!(?plan, ?observed, "planned");
+        // What no pass showed changes unseen: each pass to come is a reason to plan again.
         if observed.sight == Sight::NotYet {
             self.connection
                 .directory
                 .expect(self.counts_from(), self.address.clone());
+        } else if observed.lookup == Lookup::Exists
+            && let Some(begun) = begun
+        {
+            let next = begun + self.context.timing.listing_delay;
+            self.connection.directory.expect(next, self.address.clone());
         }
         let mut record = freshened(record, &observed);
         if let State::Member { .. } = plan.state
@@ -408,9 +414,7 @@ impl Turn<'_> {
             Some(Person::Member { user_id, role }) => Sight::Member { user_id, role },
             Some(Person::Barred) => Sight::Barred,
             Some(Person::Unidentified) => Sight::Unidentified,
-            Some(Person::Pending { invites, role }) => {
-                Sight::Pending(invites.iter().map(|invite| found(invite, role)).collect())
-            }
+            Some(Person::Pending { invites, role }) => self.pending(&invites, role, record),
         };
         let shown = |found: &Found| self.memory.unlisted.as_ref() == Some(&found.id);
         if matches!(&observed.sight, Sight::Pending(found) if found.iter().any(shown)) {
@@ -433,6 +437,25 @@ impl Turn<'_> {
             }
         }
         (observed, Some(begun))
+    }
+
+    /// What a row of a pending person shows. Astro may go on listing invites that have expired: but for
+    /// the recorded one, they stand for nothing.
+    fn pending(&self, invites: &[Invite], role: Option<Role>, record: &OrgInviteStatus) -> Sight {
+        let now = self.now();
+        let shown: Vec<Found> = invites
+            .iter()
+            .filter(|invite| {
+                record.invite_id.as_ref() == Some(&invite.id)
+                    || !plan::is_over(invite.expires_at, now)
+            })
+            .map(|invite| found(invite, role))
+            .collect();
+        if shown.is_empty() {
+            Sight::Absent
+        } else {
+            Sight::Pending(shown)
+        }
     }
 
     /// From when on a pass counts for the address: a listing delay after our last call on it.

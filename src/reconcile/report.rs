@@ -104,7 +104,7 @@ pub fn status(
     status.gone_since = match state {
         State::Gone(_) => status.gone_since.or_else(|| Some(time(now))),
         State::Invited | State::Member { .. } => None,
-        // It is not there again because something else is said of it.
+        // Nothing that is said meanwhile brings it back.
         _ => status.gone_since,
     };
     let settled = !matches!(state, State::Progressing(_));
