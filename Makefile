@@ -1,11 +1,11 @@
-.PHONY: demo test check generate bench
+.PHONY: demo test check dependencies static image image-test generate bench
 
 # The main job on a real API server and a fake of Astro. KEEP=1 leaves it running until Ctrl-C.
 demo:
 	cargo build --workspace --bins
 	KEEP=$(KEEP) ./target/debug/demo
 
-# Everything, on a real API server.
+# Everything but the image, on a real API server.
 test:
 	cargo test --workspace
 
@@ -13,6 +13,52 @@ test:
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+# Built once and kept in the user's cache directory. They run for a second, so that optimizing them would take
+# longer than it saves.
+TOOLS := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/orginvite-operator/tools
+INSTALL_TOOLS = CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+	cargo install --quiet --locked --root $(TOOLS)
+DENY := $(TOOLS)/bin/cargo-deny --locked
+
+# Dependencies that are unwanted by deny.toml, not used, or known to be vulnerable where the database can be had.
+dependencies:
+	$(INSTALL_TOOLS) cargo-deny@0.20.2 cargo-machete@0.9.2
+	$(DENY) check --hide-inclusion-graph bans licenses sources
+	$(TOOLS)/bin/cargo-machete
+	@if $(DENY) fetch db; then $(DENY) check advisories; \
+	else echo "NOT CHECKED for vulnerabilities: the advisory database cannot be had here"; fi
+
+# Where `make static` puts what the image holds.
+IMAGE_ROOT := target/image
+MUSL := $(shell uname -m)-unknown-linux-musl
+# Debian's ca-certificates, without the authorities that this machine trusts besides.
+AUTHORITIES := /usr/share/ca-certificates/mozilla
+# The binary does not tell where it was built.
+REMAP = --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/src
+
+# The static binary. Needs musl-gcc, from Debian's musl-tools.
+static:
+	rustup target add $(MUSL)
+	RUSTFLAGS="$(REMAP)" cargo build --release --locked --target $(MUSL) --target-dir target
+	rm -rf $(IMAGE_ROOT)
+	install -D -m 755 target/$(MUSL)/release/orginvite-operator $(IMAGE_ROOT)/orginvite-operator
+	install -d -m 755 $(IMAGE_ROOT)/etc/ssl/certs
+	cat $(AUTHORITIES)/*.crt > $(IMAGE_ROOT)/etc/ssl/certs/ca-certificates.crt
+
+IMAGE := orginvite-operator
+REVISION := $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+# docker or buildah, whichever is there.
+BUILD_IMAGE = $(shell docker info >/dev/null 2>&1 && echo docker build || echo buildah bud)
+
+# The image, without pulling a base image. IMAGE is its name.
+image: static
+	$(BUILD_IMAGE) --target prebuilt --build-arg REVISION=$(REVISION) --tag $(IMAGE) .
+
+# What is in the image, and that it works. As root on Linux, with buildah.
+image-test:
+	cargo test --test image -- --ignored --nocapture
 
 # Writes the files that are made from the types and from the chart.
 generate:

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use secrecy::SecretString;
@@ -152,6 +152,12 @@ struct InviteArgs {
     /// File with the API token [default: the variable ASTRO_API_TOKEN, else a prompt].
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
+}
+
+/// Every command and flag, for the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// A duration such as `90s`, `100ms` or `1m30s`.

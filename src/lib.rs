@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod operator;
 pub mod plan;
 pub mod policy;
+pub mod random;
 pub mod reconcile;
 pub mod resources;
 pub mod state_metrics;

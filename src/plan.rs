@@ -133,6 +133,9 @@ pub struct Own {
     pub settles_at: Option<Timestamp>,
     /// Not before this moment may another e-mail go to the address.
     pub not_before: Option<Timestamp>,
+    /// Before its expiry the list did not show the recorded invite, though get-invite answered with
+    /// it: an answer that it may give for one that was declined or revoked.
+    pub unlisted: bool,
 }
 
 /// All that a plan is made from.
@@ -348,6 +351,13 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         Sight::Pending(found) => found.as_slice(),
         _ => &[],
     };
+    let replaces = attempt.replaces.as_deref();
+    // What is replaced, when it can still be accepted.
+    let old = pending
+        .iter()
+        .find(|found| Some(found.id.as_str()) == replaces && !is_over(found.expires_at, facts.now));
+    // Whatever the DELETE answered, it did not end: the attempt settles like any other.
+    let underway = underway && old.is_none();
     // Rule 4 for an attempt of our own whose POST was never sent, rule 3 for any other.
     if !(if underway {
         facts.observed.term_settled
@@ -360,20 +370,15 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             settling()
         };
     }
-    let replaces = attempt.replaces.as_deref();
-    let left_over = replaces.filter(|id| {
-        !underway
-            && !facts.standing.shared.contains(id)
-            && pending.iter().any(|found| found.id == *id)
-    });
+    let left_over = old.filter(|old| !facts.standing.shared.contains(&old.id.as_str()));
     let found = pending
         .iter()
         .find(|found| Some(found.id.as_str()) != replaces);
     let member = matches!(facts.observed.sight, Sight::Member { .. });
-    if let Some(id) = left_over
+    if let Some(old) = left_over
         && (facts.deleting || member || found.is_some() || facts.standing.held_by.is_some())
     {
-        return Plan::act(Step::Drop(id.to_owned()));
+        return Plan::act(Step::Drop(old.id.clone()));
     }
     if let Some(found) = found {
         // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
@@ -396,6 +401,12 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             step: Step::Close,
             state: State::Stalled(refusal),
         };
+    }
+    if let Some(old) = left_over
+        && (facts.closing || !(facts.permits)(facts.role))
+    {
+        // It is not replaced after all, and must not be left without an owner.
+        return adopt(facts, old, facts.record.role.unwrap_or(attempt.role));
     }
     if let Some(holder) = facts.standing.held_by {
         return Plan {
@@ -433,7 +444,12 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 /// *Attempt open*, and nobody can look: a person has to tell what became of it.
 fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     let answered = match &facts.observed.named {
-        Some(Named::Found(found)) => return adopt(facts, found, attempt.role),
+        Some(Named::Found(found)) => {
+            // The one that was to be replaced has the role that it was sent with.
+            let replaced = attempt.replaces.as_ref() == Some(&found.id);
+            let sent_with = facts.record.role.filter(|_| replaced);
+            return adopt(facts, found, sent_with.unwrap_or(attempt.role));
+        }
         Some(Named::InLine(time)) => {
             return Plan {
                 step: Step::AwaitTime(*time),
@@ -447,6 +463,17 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         .request
         .filter(|request| Some(*request) != attempt.request.as_deref());
     if asked.is_some() && !facts.deleting {
+        if let Some(holder) = facts.standing.held_by {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(conflict(facts, holder)),
+            };
+        }
+        // Nobody knows whether its DELETE went out.
+        let left_over = attempt.replaces.as_deref();
+        if let Some(invite) = left_over.filter(|id| !facts.standing.shared.contains(id)) {
+            return again(facts, invite, false);
+        }
         if !(facts.permits)(facts.role) {
             return Plan {
                 step: Step::Rest,
@@ -470,13 +497,32 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 
 /// *Deletion* with Retain: whatever there is in Astro stays there.
 fn let_go(facts: &Facts<'_>) -> Plan {
-    match facts.own.settles_at.filter(|time| *time > facts.now) {
-        // Else the next object for the address could send while this one's e-mail is on its way.
-        Some(time) if facts.open.is_some() => Plan {
-            step: Step::AwaitTime(time),
-            state: settling().state,
-        },
+    if facts.open.is_some() {
+        return match facts.own.settles_at.filter(|time| *time > facts.now) {
+            // Else the next object for the address could send while this one's e-mail is on its way.
+            Some(time) => Plan {
+                step: Step::AwaitTime(time),
+                state: settling().state,
+            },
+            None => Plan::act(Step::Release),
+        };
+    }
+    match &facts.observed.sight {
+        // The way out when Astro cannot be reached.
+        Sight::Unreadable(_) | Sight::Member { .. } => Plan::act(Step::Release),
+        _ if facts.standing.heir == Heir::Waiting => handing_over(),
         _ => Plan::act(Step::Release),
+    }
+}
+
+/// Another object for the address copies the record: one that was declined is not sent again.
+fn handing_over() -> Plan {
+    Plan {
+        step: Step::Rest,
+        state: State::Progressing(saying(
+            Reason::HandingOver,
+            "Another OrgInvite for the address takes the invitation over",
+        )),
     }
 }
 
@@ -499,19 +545,13 @@ fn take_back(facts: &Facts<'_>) -> Plan {
             };
         }
         Sight::Member { .. } => return Plan::act(Step::Release),
+        // It was accepted when one could look.
+        Sight::Blind if facts.record.user_id.is_some() => return Plan::act(Step::Release),
         _ => {}
     }
     match facts.standing.heir {
         Heir::Recorded => return Plan::act(Step::Release),
-        Heir::Waiting => {
-            return Plan {
-                step: Step::Rest,
-                state: State::Progressing(saying(
-                    Reason::HandingOver,
-                    "Another OrgInvite for the address takes the invitation over",
-                )),
-            };
-        }
+        Heir::Waiting => return handing_over(),
         Heir::None => {}
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
@@ -531,6 +571,10 @@ fn take_back(facts: &Facts<'_>) -> Plan {
     if facts.own.revoke_refused && blind {
         match &facts.observed.lookup {
             Lookup::Gone | Lookup::GoneOnce => return Plan::act(Step::Release),
+            // Whatever get-invite answers then, it is not pending.
+            Lookup::Exists if is_over(expires_at(facts), facts.now) => {
+                return Plan::act(Step::Release);
+            }
             Lookup::InLine(time) => return Plan::act(Step::AwaitTime(*time)),
             Lookup::NotAsked | Lookup::Exists | Lookup::Unknown(_) => {}
         }
@@ -580,7 +624,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         },
         Sight::Pending(found) => {
             let shown = found.iter().any(|found| found.id == invite);
-            let live = |found: &&Found| found.id != invite && !past(facts, found.expires_at);
+            let live = |found: &&Found| found.id != invite && !is_over(found.expires_at, facts.now);
             match found.iter().find(live) {
                 _ if shown && !expired(facts) && wanted => again(facts, invite, false),
                 _ if shown && !expired(facts) => invited,
@@ -601,6 +645,9 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
             ),
         ),
         Sight::Absent if expired(facts) => after_expiry(facts, invite),
+        Sight::Absent if facts.request.is_some() && is_over(expires_at(facts), facts.now) => {
+            again(facts, invite, false)
+        }
         Sight::Absent => disappeared(facts, invite, invited),
     }
 }
@@ -613,8 +660,14 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
         step: facts.observed.next_look.map_or(Step::Rest, Step::AwaitTime),
         state,
     };
-    if facts.record.user_id.is_some() && facts.request.is_none() {
-        return Plan::act(Step::Rest);
+    let expired_unseen = || {
+        Plan::stalled(
+            Reason::Expired,
+            format!("The invitation is past its expiry. {BLIND}. {ASK}"),
+        )
+    };
+    if let Some(user_id) = &facts.record.user_id {
+        return last_seen(facts, user_id).unwrap_or_else(|| again(facts, invite, false));
     }
     match &facts.observed.lookup {
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
@@ -631,16 +684,15 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             }
         }
         Lookup::Exists if facts.request.is_some() => again(facts, invite, false),
-        _ if expired(facts) => Plan::stalled(
-            Reason::Expired,
-            format!("The invitation is past its expiry. {BLIND}. {ASK}"),
-        ),
-        Lookup::Gone | Lookup::GoneOnce => Plan::gone(
+        Lookup::Gone | Lookup::GoneOnce if !over(facts) => Plan::gone(
             Reason::InvitationEnded,
             format!(
                 "The invitation is gone before its expiry: it was accepted, declined or revoked. {BLIND}. {ASK}"
             ),
         ),
+        // Nothing is sent because of it, so that it needs no grace.
+        Lookup::Gone | Lookup::GoneOnce => expired_unseen(),
+        Lookup::Exists if expired(facts) => expired_unseen(),
         Lookup::Exists if wanted => again(facts, invite, false),
         Lookup::Exists => Plan {
             step: match (at_expiry(facts), looking(State::Invited).step) {
@@ -650,6 +702,38 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             state: State::Invited,
         },
     }
+}
+
+/// *Member recorded*, and nobody can look any longer: what was seen last. A member is not written to;
+/// `None` when the person was gone and somebody asks for an invitation.
+fn last_seen(facts: &Facts<'_>, user_id: &str) -> Option<Plan> {
+    const BLIND: &str =
+        "The token may not list users any longer, so that nobody can see what became of it";
+    if facts.record.gone_since.is_none() {
+        let reason = if facts.record.invite_id.is_none() {
+            Reason::AlreadyMember
+        } else {
+            Reason::Accepted
+        };
+        let message = format!(
+            "The person was a member when the organization was last read. {BLIND}. Deleting this object does not remove the person; to invite one who left since, delete it and create it again"
+        );
+        return Some(Plan {
+            step: Step::Rest,
+            state: State::Member {
+                user_id: user_id.to_owned(),
+                saying: saying(reason, message),
+            },
+        });
+    }
+    facts.request.is_none().then(|| {
+        Plan::gone(
+            Reason::MemberRemoved,
+            format!(
+                "The person was a member, and no longer when the organization was last read. {BLIND}. {ASK}"
+            ),
+        )
+    })
 }
 
 /// The recorded invite is past its expiry, and the person is no member.
@@ -680,9 +764,27 @@ fn after_expiry(facts: &Facts<'_>, invite: &str) -> Plan {
     again(facts, invite, true)
 }
 
-/// The directory does not show the recorded invite, which is not past its expiry.
+/// The directory does not show the recorded invite, which is not past its expiry or was not shown
+/// before it.
 fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
+    let withdrawn = || {
+        Plan::gone(
+            Reason::InvitationWithdrawn,
+            format!(
+                "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself. {ASK}"
+            ),
+        )
+    };
+    // Within the grace, Astro may have dropped it just because it expired.
+    if over(facts) && !is_over(expires_at(facts), facts.now) {
+        return Plan::act(at_expiry(facts));
+    }
     match &facts.observed.lookup {
+        Lookup::Exists
+            if facts.record.gone_since.is_some() || is_over(expires_at(facts), facts.now) =>
+        {
+            withdrawn()
+        }
         Lookup::Exists if facts.record.role != Some(facts.role) || facts.request.is_some() => {
             Plan {
                 step: Step::AwaitPass,
@@ -708,12 +810,7 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
                 None => again(facts, invite, true),
             }
         }
-        Lookup::Gone => Plan::gone(
-            Reason::InvitationWithdrawn,
-            format!(
-                "The invitation is gone before its expiry: it was declined, or somebody revoked it in Astro. Nobody is written to again by itself. {ASK}"
-            ),
-        ),
+        Lookup::Gone => withdrawn(),
         Lookup::Unknown(why) => unreadable(why),
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
         Lookup::GoneOnce | Lookup::NotAsked => Plan::await_pass(),
@@ -767,8 +864,11 @@ fn begin(facts: &Facts<'_>) -> Plan {
         {
             return braked(facts);
         }
-        Sight::Blind if facts.record.user_id.is_some() && facts.request.is_none() => {
-            return Plan::act(Step::Rest);
+        Sight::Blind => {
+            let user_id = facts.record.user_id.as_deref();
+            if let Some(plan) = user_id.and_then(|user_id| last_seen(facts, user_id)) {
+                return plan;
+            }
         }
         Sight::Absent if facts.record.user_id.is_some() && facts.request.is_none() => {
             return Plan::gone(
@@ -778,7 +878,7 @@ fn begin(facts: &Facts<'_>) -> Plan {
                 ),
             );
         }
-        Sight::Blind | Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
+        Sight::Barred | Sight::Unidentified | Sight::Pending(_) | Sight::Absent => {}
     }
     if facts.standing.inherits.is_some() {
         return Plan::act(Step::Inherit);
@@ -901,20 +1001,20 @@ fn spaced(time: Timestamp) -> Plan {
 
 /// Adopts `found`; `guess` is its role where the directory does not tell.
 fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
+    // Once it is over, it stands in nobody's way any more.
+    let hands_off = |saying| Plan {
+        step: once_over(facts, found.expires_at),
+        state: State::Stalled(saying),
+    };
     let role = match found.role {
         Some(role) if (facts.permits)(role) => role,
-        Some(role) => {
-            return Plan {
-                step: Step::Rest,
-                state: State::Stalled(not_permitted(role)),
-            };
-        }
+        Some(role) => return hands_off(not_permitted(role)),
         None if (facts.own_invite)(found) => guess,
         None => {
-            return Plan::stalled(
+            return hands_off(saying(
                 Reason::NotPermitted,
                 "The person has a pending invitation that this operator did not send, and Astro does not show its role, so that nobody can tell whether this namespace may touch it. Revoke it in Astro, and a new one is sent",
-            );
+            ));
         }
     };
     Plan::act(Step::Adopt {
@@ -1012,16 +1112,31 @@ fn settling() -> Plan {
     }
 }
 
-fn expired(facts: &Facts<'_>) -> bool {
-    past(facts, expires_at(facts))
+/// Whether an invite that expires then can no longer be accepted at `now`, by Astro's clock.
+#[must_use]
+pub fn is_over(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
+    expires_at.is_some_and(|time| now > time + EXPIRY_GRACE)
 }
 
-fn past(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> bool {
-    expires_at.is_some_and(|time| facts.now > time + EXPIRY_GRACE)
+/// Whether the recorded invite expired. One that is known to have ended before does not expire any more,
+/// or a person who declined would be written to in the end.
+fn expired(facts: &Facts<'_>) -> bool {
+    let ended_before = facts.record.gone_since.is_some() || facts.own.unlisted;
+    !ended_before && is_over(expires_at(facts), facts.now)
+}
+
+/// Past its expiry without any grace, and not recorded to have ended before.
+fn over(facts: &Facts<'_>) -> bool {
+    facts.record.gone_since.is_none() && expires_at(facts).is_some_and(|time| facts.now > time)
 }
 
 fn at_expiry(facts: &Facts<'_>) -> Step {
-    expires_at(facts)
+    once_over(facts, expires_at(facts))
+}
+
+/// Waits until an invite that expires then is over.
+fn once_over(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> Step {
+    expires_at
         .map(|time| time + EXPIRY_GRACE)
         .filter(|time| *time >= facts.now)
         .map_or(Step::Rest, Step::AwaitTime)

@@ -103,6 +103,11 @@ fn errors_at_start_say_what_to_do() {
         ],
         "exported by http/protobuf only",
     );
+    fails(
+        &["run", "--astro-url", "https://astro.example.com"],
+        &[("SSL_CERT_FILE", "/nowhere")],
+        "No CA certificates were loaded from the system",
+    );
     fails(&["run", "--token", "abc"], &[], "unexpected argument");
     fails(&["invite", "get", "x"], &[], "there is no token");
     fails(
@@ -110,6 +115,14 @@ fn errors_at_start_say_what_to_do() {
         &[],
         "/nowhere cannot be read",
     );
+}
+
+#[test]
+fn exit_codes_are_those_of_the_reference() {
+    let code = |args: &[&str]| operator(args, &[]).status.code();
+    assert_eq!(code(&["crd"]), Some(0));
+    assert_eq!(code(&["invite", "get", "x"]), Some(1));
+    assert_eq!(code(&["run", "--token", "abc"]), Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use orginvite_operator::plan::{
 };
 use orginvite_operator::resources::OrgInviteStatus;
 use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};
+use orginvite_operator::resources::reason::About;
 
 const MEMBER: Role = Role::OrganizationMember;
 const ADMIN: Role = Role::OrganizationBillingAdmin;
@@ -126,6 +127,11 @@ fn decide(case: &Case) -> (Step, String) {
         now: now(),
         namespace: "here",
     });
+    let told_by = match &plan.state {
+        State::Member { .. } => "Ready",
+        State::Progressing(_) | State::Obscured(_) => "Reconciling",
+        _ => "Stalled",
+    };
     let reason = match plan.state {
         State::Unchanged => "Unchanged".to_owned(),
         State::Invited => "Invited".to_owned(),
@@ -137,6 +143,12 @@ fn decide(case: &Case) -> (Step, String) {
             assert!(
                 !saying.message.contains("elsewhere"),
                 "names a holder in another namespace"
+            );
+            let known = saying.reason.told_by();
+            assert!(
+                known.contains(&(About::OrgInvite, told_by)),
+                "{} is not told by {told_by}",
+                saying.reason
             );
             saying.reason.to_string()
         }
@@ -155,6 +167,11 @@ fn found(id: &str, role: Option<Role>) -> Found {
 
 fn pending(id: &str) -> Sight {
     Sight::Pending(vec![found(id, Some(MEMBER))])
+}
+
+/// When what [`found`] finds is over.
+fn over() -> Step {
+    Step::AwaitTime(now() + 24.hours() + 5.minutes())
 }
 
 fn member(role: Role) -> Sight {
@@ -297,7 +314,7 @@ fn nothing_recorded() {
                 sight: Sight::Pending(vec![found("x9", Some(OWNER))]),
                 ..new()
             },
-            Step::Rest,
+            over(),
             "NotPermitted",
         ),
         (
@@ -307,7 +324,7 @@ fn nothing_recorded() {
                 own_invite: false,
                 ..new()
             },
-            Step::Rest,
+            over(),
             "NotPermitted",
         ),
         (
@@ -1128,10 +1145,10 @@ fn resends() {
                     ..recorded()
                 },
                 sight: Sight::Absent,
-                lookup: Lookup::GoneOnce,
+                lookup: Lookup::Gone,
                 ..Case::default()
             },
-            Step::AwaitPass,
+            Step::AwaitTime(now() + 1.minutes()),
             "Unchanged",
         ),
         (
@@ -1374,6 +1391,16 @@ fn blind_nothing_recorded_or_watched() {
         lookup: Lookup::Gone,
         ..blind()
     };
+    let member_gone = |request| {
+        let case = member_before(request);
+        Case {
+            record: OrgInviteStatus {
+                gone_since: Some(Time(now() - 1.hour())),
+                ..case.record
+            },
+            ..case
+        }
+    };
     let in_line = now() + 3.seconds();
     table(vec![
         (
@@ -1513,12 +1540,37 @@ fn blind_nothing_recorded_or_watched() {
             "a member when one could look: the last truth holds",
             member_before(None),
             Step::Rest,
-            "Unchanged",
+            "Accepted",
+        ),
+        (
+            "the same, and a person asks: no e-mail to a member",
+            member_before(Some("r")),
+            Step::Rest,
+            "Accepted",
+        ),
+        (
+            "a member before anything was sent, and a person asks",
+            Case {
+                record: OrgInviteStatus {
+                    user_id: Some("u".to_owned()),
+                    ..OrgInviteStatus::default()
+                },
+                request: Some("r"),
+                ..blind()
+            },
+            Step::Rest,
+            "AlreadyMember",
+        ),
+        (
+            "a member who was gone when one could look",
+            member_gone(None),
+            Step::Rest,
+            "MemberRemoved",
         ),
         (
             "the same, and a person asks",
-            member_before(Some("r")),
-            resend(None, 0, Some("r")),
+            member_gone(Some("r")),
+            resend(Some("x1"), 0, Some("r")),
             "Unchanged",
         ),
     ]);
@@ -1577,7 +1629,7 @@ fn blind_attempt_open_or_deletion() {
                 own_invite: false,
                 ..open()
             },
-            Step::Rest,
+            over(),
             "NotPermitted",
         ),
         (
@@ -1662,6 +1714,27 @@ fn blind_attempt_open_or_deletion() {
             "after a 400, still there",
             deleting(Lookup::Exists, refused()),
             Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "after a 400, still there, but past its expiry",
+            Case {
+                record: expired(),
+                ..deleting(Lookup::Exists, refused())
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "deletion of who was a member when one could look",
+            Case {
+                record: OrgInviteStatus {
+                    user_id: Some("u".to_owned()),
+                    ..recorded()
+                },
+                ..deleting(Lookup::NotAsked, Own::default())
+            },
+            Step::Release,
             "Unchanged",
         ),
         (
@@ -1953,6 +2026,193 @@ fn restored_from_a_backup() {
             },
             Step::Rest,
             "Restored",
+        ),
+    ]);
+}
+
+/// Who declined is not written to because the invitation would have expired by now.
+#[test]
+fn an_invitation_that_ended_before_its_expiry() {
+    let declined = |lookup| Case {
+        record: OrgInviteStatus {
+            gone_since: Some(Time(now() - 48.hours())),
+            ..expired()
+        },
+        lookup,
+        ..Case::default()
+    };
+    let unlisted = |record, lookup| Case {
+        record,
+        lookup,
+        own: Own {
+            unlisted: true,
+            ..Own::default()
+        },
+        ..Case::default()
+    };
+    let in_the_grace = OrgInviteStatus {
+        expires_at: Some(Time(now() - 4.minutes())),
+        ..recorded()
+    };
+    let hidden = |case: Case| Case {
+        sight: Sight::Blind,
+        ..case
+    };
+    let watching = Step::AwaitTime(now() + 5.minutes());
+    table(vec![
+        (
+            "declined, and past its expiry",
+            declined(Lookup::Gone),
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "declined, past its expiry, and get-invite shows an old body",
+            declined(Lookup::Exists),
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "declined, past its expiry, and a person asks",
+            Case {
+                request: Some("monday"),
+                ..declined(Lookup::Gone)
+            },
+            resend(Some("x1"), 0, Some("monday")),
+            "Unchanged",
+        ),
+        (
+            "declined, past its expiry, and the spec asks for another one",
+            Case {
+                resend_when: ResendWhen::Gone,
+                ..declined(Lookup::Gone)
+            },
+            resend(Some("x1"), 1, None),
+            "Unchanged",
+        ),
+        (
+            "the list does not show it, get-invite does",
+            unlisted(recorded(), Lookup::Exists),
+            Step::AwaitTime(recorded().expires_at.unwrap().0 + 5.minutes()),
+            "Invited",
+        ),
+        (
+            "the list did not show it, and it expired just now",
+            unlisted(in_the_grace.clone(), Lookup::Exists),
+            Step::AwaitTime(now() + 1.minutes()),
+            "Unchanged",
+        ),
+        (
+            "the list did not show it, and it is past its expiry",
+            unlisted(expired(), Lookup::Exists),
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "blind, ended before, and past its expiry",
+            hidden(declined(Lookup::GoneOnce)),
+            Step::Rest,
+            "InvitationEnded",
+        ),
+        (
+            "blind, gone within the grace",
+            hidden(Case {
+                record: in_the_grace.clone(),
+                lookup: Lookup::GoneOnce,
+                ..Case::default()
+            }),
+            Step::Rest,
+            "Expired",
+        ),
+        (
+            "blind, there within the grace",
+            hidden(Case {
+                record: in_the_grace,
+                lookup: Lookup::Exists,
+                ..Case::default()
+            }),
+            Step::AwaitTime(now() + 1.minutes()),
+            "Invited",
+        ),
+        (
+            "blind, and no answer",
+            hidden(Case {
+                record: expired(),
+                lookup: Lookup::Unknown("500".to_owned()),
+                ..Case::default()
+            }),
+            watching,
+            "AstroUnavailable",
+        ),
+    ]);
+}
+
+/// Nobody knows whether the DELETE of the replaced invite x1 went out, or what became of the POST.
+#[test]
+fn blind_attempt_open_for_a_replacement() {
+    let open = |record| Case {
+        open: attempt(Some("x1")).map(|attempt| Attempt {
+            role: ADMIN,
+            ..attempt
+        }),
+        role: ADMIN,
+        record,
+        ..blind()
+    };
+    let named = |id: &str| Some(Named::Found(found(id, None)));
+    let adopted = |id: &str, role| Step::Adopt {
+        found: found(id, None),
+        role,
+    };
+    table(vec![
+        (
+            "a person says: again",
+            Case {
+                request: Some("r"),
+                ..open(recorded())
+            },
+            resend(Some("x1"), 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "again, but another object records the replaced one",
+            Case {
+                request: Some("r"),
+                shared: true,
+                ..open(recorded())
+            },
+            resend(None, 0, Some("r")),
+            "Unchanged",
+        ),
+        (
+            "again, but the replaced one is not to be touched",
+            Case {
+                request: Some("r"),
+                ..open(OrgInviteStatus {
+                    role: Some(OWNER),
+                    ..recorded()
+                })
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "the replaced one is named",
+            Case {
+                named: named("x1"),
+                ..open(recorded())
+            },
+            adopted("x1", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "the new one is named",
+            Case {
+                named: named("x2"),
+                ..open(recorded())
+            },
+            adopted("x2", ADMIN),
+            "Unchanged",
         ),
     ]);
 }

@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use super::budget::{Budget, Class, Verb};
 use super::{Astro, Error, Invite, Listing, Refusal, Role, User, UserStatus};
 use crate::metrics::OrganizationMetrics;
+use crate::random;
 use crate::resources::Address;
 
 /// Rows of one page.
@@ -222,7 +223,7 @@ impl Directory {
     pub fn view(&self, address: &Address) -> View {
         let state = self.state.read();
         match &state.health {
-            Health::Failing(error) => return View::Unreadable(error.to_string()),
+            Health::Failing(error) => return View::Unreadable(error.summary()),
             Health::Forbidden(_) => return View::Blind,
             Health::Starting | Health::Complete => {}
         }
@@ -574,7 +575,7 @@ pub fn backoff(failures: u32) -> Duration {
     let full = Duration::from_secs(1)
         .saturating_mul(1 << failures.saturating_sub(1).min(9))
         .min(Duration::from_mins(5));
-    full.mul_f64(rand::rng().random_range(0.5..1.0))
+    full.mul_f64(random::draw(|rng| rng.random_range(0.5..1.0)))
 }
 
 /// Adds what one row says. Several rows for one mailbox: a member outweighs everything, and then

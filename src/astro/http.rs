@@ -45,8 +45,15 @@ pub enum UrlError {
     #[error("{0} is not https: a token must not travel in clear, except to this machine itself")]
     Clear(String),
     /// The HTTP client cannot be set up.
-    #[error("cannot set up HTTP: {0}")]
+    #[error("cannot set up HTTP: {}", root_cause(.0))]
     Client(#[from] reqwest::Error),
+}
+
+/// What began it: what stands before is the library's own wording.
+fn root_cause(error: &reqwest::Error) -> &dyn std::error::Error {
+    std::iter::successors(error.source(), |&cause| cause.source())
+        .last()
+        .unwrap_or(error)
 }
 
 /// Makes calls to the Astro API at one base URL.
@@ -171,9 +178,8 @@ impl Endpoint {
     fn transport(&self, error: &reqwest::Error) -> String {
         let host = self.host();
         if error.is_connect() {
-            let cause = std::iter::successors(error.source(), |&cause| cause.source()).last();
-            let cause = cause.map(|cause| answer::clean(&cause.to_string()));
-            format!("cannot connect to {host}: {}", cause.unwrap_or_default())
+            let cause = answer::clean(&root_cause(error).to_string());
+            format!("cannot connect to {host}: {cause}")
         } else if error.is_timeout() {
             format!("{host} did not answer within {:?}", self.deadline)
         } else if error.is_builder() {

@@ -175,10 +175,7 @@ pub struct FieldError {
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Astro answered {}: {}", self.status, self.message)?;
-        for error in &self.field_errors {
-            write!(f, "; {}: {}", error.field, error.message)?;
-        }
+        f.write_str(&self.summary())?;
         if let Some(id) = &self.request_id {
             write!(f, " (request {id})")?;
         }
@@ -186,7 +183,29 @@ impl std::fmt::Display for Refusal {
     }
 }
 
+impl Refusal {
+    /// What was answered, without the name of the request: the same for each time that it is tried.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let mut text = format!("Astro answered {}: {}", self.status, self.message);
+        for error in &self.field_errors {
+            text.extend(["; ", &error.field, ": ", &error.message]);
+        }
+        text
+    }
+}
+
 impl Error {
+    /// What happened, without the name of the request: the same for each time that it is tried, so
+    /// that a status that repeats it does not change.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        match self {
+            Self::Refused(refusal) => refusal.summary(),
+            Self::Unknown { message, .. } => message.clone(),
+        }
+    }
+
     /// HTTP status, when there was an answer.
     #[must_use]
     pub fn status(&self) -> Option<u16> {

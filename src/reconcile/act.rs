@@ -22,6 +22,7 @@ use crate::claims;
 use crate::error::Error;
 use crate::metrics::Cause;
 use crate::plan::{Found, Lookup, Plan, Saying, State, Step};
+use crate::random;
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
@@ -174,8 +175,9 @@ impl Turn<'_> {
         let asked = attempt.request != record.last_resend_request;
         match answer {
             Ok(()) => {}
-            Err(error) if error.says_absent() && (!blind || asked) => {}
-            Err(error) if blind && asked && error.says_bad_request() => {}
+            // It may have ended: the look before the POST tells, or a person's wish does.
+            Err(error)
+                if (error.says_absent() || error.says_bad_request()) && (!blind || asked) => {}
             Err(astro::Error::Refused(refusal)) => {
                 return self.not_replaced(&object, record, &attempt, &refusal).await;
             }
@@ -282,11 +284,18 @@ impl Turn<'_> {
                 self.memory.failed();
                 Ok(self.again())
             }
+            Ok(invite) if self.connection.is_somebody_elses(&invite) => {
+                self.not_ours(&object, record, attempt, &invite).await
+            }
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.last_email = Some(Instant::now());
                 self.connection.learn(Verb::Post, true);
-                self.connection.learn_subject(inviter(&invite));
+                if self.connection.learn_sent(&invite) {
+                    // Which invitations are the token's own is known now.
+                    let organization = &self.object.spec.organization_ref.name;
+                    self.context.trigger_all_of(organization);
+                }
                 tracing::info!(invite = %invite.id, "invited");
                 self.count_email(record, attempt);
                 self.tell_sent(record, attempt, &invite);
@@ -318,6 +327,31 @@ impl Turn<'_> {
                 Ok(self.again())
             }
         }
+    }
+
+    /// Astro answered a POST with somebody else's pending invitation: no e-mail went out. A pass shows
+    /// whether it may be touched; without one nobody can tell its role.
+    async fn not_ours(
+        &mut self,
+        object: &OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        invite: &Invite,
+    ) -> Result<Action, Error> {
+        tracing::warn!(invite = %invite.id, "Astro answered with an invitation that somebody else sent before");
+        if !self.blind() {
+            self.memory.failed();
+            return Ok(self.again());
+        }
+        self.memory.worked();
+        let saying = Saying {
+            reason: Reason::NotPermitted,
+            message: "The person has a pending invitation that this operator did not send, and the token may not list users, so that nobody can tell its role and whether this namespace may touch it. Revoke it in Astro, then set the annotation iam.astronomer.io/resend-requested-at to a new value".to_owned(),
+        };
+        self.memory.refused = Some((self.occasion(), saying.clone()));
+        let status = self.status(&closed(record, attempt), &State::Stalled(saying));
+        self.write(object, &status).await?;
+        Ok(Action::await_change())
     }
 
     /// Tells that an e-mail went out, and what for.
@@ -355,7 +389,7 @@ impl Turn<'_> {
         let mut status = self.status(&record, &State::Invited);
         if attempt.role != self.object.spec.role {
             // Edited meanwhile: the next plan sees to it.
-            status.observed_generation = record.observed_generation;
+            status.observed_generation = self.not_yet(&record);
         }
         status
     }
@@ -504,18 +538,18 @@ impl Turn<'_> {
             .clone()
             .filter(|_| record.invite_id.as_ref() == Some(&found.id));
         let settled = attempt.filter(|attempt| record.attempt_id.as_ref() != Some(&attempt.id));
-        if let Some(attempt) = &settled {
+        // The one that was to be replaced is no e-mail of that attempt.
+        let sent = settled
+            .as_ref()
+            .filter(|attempt| attempt.replaces.as_ref() != Some(&found.id));
+        if let Some(attempt) = sent {
             self.count_email(&record, attempt);
         }
         let record = OrgInviteStatus {
-            resends: settled
-                .as_ref()
-                .map_or(record.resends, |attempt| attempt.resends),
-            last_resend_request: settled
-                .as_ref()
-                .map_or(record.last_resend_request, |attempt| {
-                    attempt.request.clone()
-                }),
+            resends: sent.map_or(record.resends, |attempt| attempt.resends),
+            last_resend_request: sent.map_or(record.last_resend_request, |attempt| {
+                attempt.request.clone()
+            }),
             invite_id: Some(found.id),
             attempt_id: settled.map(|attempt| attempt.id).or(record.attempt_id),
             organization_id: Some(self.connection.organization_id.clone()),
@@ -532,7 +566,7 @@ impl Turn<'_> {
         };
         let mut status = self.status(&record, &State::Invited);
         if role != self.object.spec.role {
-            status.observed_generation = record.observed_generation;
+            status.observed_generation = self.not_yet(&record);
         }
         self.memory.underway = None;
         self.write(&object, &status).await?;
@@ -558,7 +592,9 @@ impl Turn<'_> {
             ..inherited
         };
         let mut status = self.status(&record, &State::Invited);
-        status.observed_generation = record.observed_generation;
+        status.observed_generation = self.not_yet(&record);
+        // Whatever became of it before: an invitation that was declined stays so.
+        status.gone_since = record.gone_since;
         self.write(&object, &status).await?;
         Ok(Action::await_change())
     }
@@ -614,6 +650,11 @@ impl Turn<'_> {
             Ok(()) => {
                 tracing::info!(%invite, "revoked");
                 self.memory.worked();
+                // Should somebody else's write keep the object from going now.
+                self.memory.revoked = Some(Revoked {
+                    invite: invite.to_owned(),
+                    absent: true,
+                });
                 self.connection.learn(Verb::Delete, true);
                 let note = format!("Invitation {invite} was taken back");
                 self.context.events.did(self.object, Deed::Revoked, &note);
@@ -622,18 +663,22 @@ impl Turn<'_> {
             Err(error) => error,
         };
         let absent = error.says_absent();
-        if absent || error.says_bad_request() {
+        let refused = error.says_bad_request();
+        let revoked = (absent || refused).then(|| Revoked {
+            invite: invite.to_owned(),
+            absent,
+        });
+        // Refused once more, after a look that shows it pending: that needs telling.
+        let looked = refused && self.memory.revoked == revoked;
+        if revoked.is_some() {
             tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
-            self.memory.revoked = Some(Revoked {
-                invite: invite.to_owned(),
-                absent,
-            });
-            if !absent {
-                self.memory.failed();
-            }
-        } else {
-            tracing::warn!(%invite, %error, "the invitation could not be revoked");
+            self.memory.revoked = revoked;
+        }
+        if !absent {
             self.memory.failed();
+        }
+        if looked || !(absent || refused) {
+            tracing::warn!(%invite, %error, "the invitation could not be revoked");
             let state = match &error {
                 astro::Error::Refused(refusal) => self.refused(refusal, Verb::Delete),
                 astro::Error::Unknown { .. } => State::Progressing(Saying {
@@ -691,6 +736,12 @@ impl Turn<'_> {
 
     // --- report
 
+    /// The generation to tell while that of the spec is not seen to yet.
+    fn not_yet(&self, record: &OrgInviteStatus) -> i64 {
+        let generation = self.object.metadata.generation.unwrap_or_default();
+        record.observed_generation.min(generation - 1)
+    }
+
     fn status(&self, record: &OrgInviteStatus, state: &State) -> OrgInviteStatus {
         report::status(
             record,
@@ -744,10 +795,12 @@ fn cause(record: &OrgInviteStatus, attempt: &Attempt) -> Cause {
     }
 }
 
-/// The record once `attempt` is known to have left nothing: what it replaced is gone as well.
+/// The record once `attempt` is known to have left nothing: what it replaced is gone as well. What
+/// is sent in its place counts like it.
 fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteStatus {
     OrgInviteStatus {
         attempt_id: Some(attempt.id.clone()),
+        resends: attempt.resends,
         invite_id: None,
         role: None,
         expires_at: None,
@@ -761,9 +814,10 @@ fn requeue_at(at: Instant) -> Action {
 }
 
 fn random_id() -> String {
-    rand::rng()
-        .sample_iter(Alphanumeric)
-        .take(16)
-        .map(char::from)
-        .collect()
+    random::draw(|rng| {
+        rng.sample_iter(Alphanumeric)
+            .take(16)
+            .map(char::from)
+            .collect()
+    })
 }

@@ -8,12 +8,12 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 
-use crate::astro::Astro;
+use super::org_invite::inviter;
 use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
+use crate::astro::{Astro, Invite};
 use crate::metrics::OrganizationMetrics;
 use crate::plan::Saying;
-use crate::resources::org_invite::Inviter;
 use crate::resources::organization::{AllowRule, Permission, TokenStatus};
 
 /// Whether an Organization can be worked with.
@@ -46,6 +46,8 @@ pub struct Connection {
     policy: RwLock<Arc<Policy>>,
     token: RwLock<TokenStatus>,
     unread: RwLock<Unread>,
+    /// Who sent the invitation that expires last of those that a POST answered with, and when it does.
+    youngest: RwLock<Option<(String, Timestamp)>>,
     reading: JoinHandle<()>,
 }
 
@@ -100,6 +102,7 @@ impl Connection {
             directory,
             token: RwLock::default(),
             unread: RwLock::default(),
+            youngest: RwLock::default(),
             made_from,
             policy: RwLock::new(Arc::new(policy)),
             reading,
@@ -128,11 +131,37 @@ impl Connection {
         }
     }
 
-    /// Whom the token stands for, as an invitation that it made tells.
-    pub fn learn_subject(&self, subject: Option<Inviter>) {
-        if subject.is_some() {
-            self.token.write().subject = subject;
+    /// Whom the token stands for, as an invitation that it made tells. Whether that is news.
+    pub fn learn_sent(&self, invite: &Invite) -> bool {
+        let Some(subject) = inviter(invite) else {
+            return false;
+        };
+        if let Some(expires_at) = invite.expires_at {
+            let mut youngest = self.youngest.write();
+            if youngest
+                .as_ref()
+                .is_none_or(|(_, last)| *last <= expires_at)
+            {
+                *youngest = Some((subject.id.clone(), expires_at));
+            }
         }
+        let subject = Some(subject);
+        let mut token = self.token.write();
+        let is_news = token.subject != subject;
+        token.subject = subject;
+        is_news
+    }
+
+    /// Whether a POST was answered with an invitation that was there before and that somebody else
+    /// sent: it expires earlier than one that this token sent. Where both are not so, nobody can tell.
+    pub fn is_somebody_elses(&self, invite: &Invite) -> bool {
+        let (Some(who), Some(expires_at)) = (&invite.inviter, invite.expires_at) else {
+            return false;
+        };
+        let youngest = self.youngest.read();
+        youngest
+            .as_ref()
+            .is_some_and(|(own, last)| *own != who.id && expires_at < *last)
     }
 
     /// Since when the organization was not read for so long that the cluster may have been restored from

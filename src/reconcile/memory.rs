@@ -33,6 +33,9 @@ pub struct Memory {
     pub gone: Option<(String, Instant)>,
     /// get-invite answered with the recorded invite, under the pass begun then.
     pub exists: Option<(String, Instant)>,
+    /// The recorded invite, when a pass before its expiry did not show it though get-invite answered
+    /// with it, and no pass did since.
+    pub unlisted: Option<String>,
     /// The last answer of get-invite where nobody can look at the list: for which invite, and when.
     pub watched: Option<(String, Instant, Lookup)>,
     /// What get-invite said of the invite that a person named.
@@ -101,6 +104,7 @@ impl Memory {
             && self.refused.is_none()
             && self.gone.is_none()
             && self.watched.is_none()
+            && self.unlisted.is_none()
             && self.named.is_none()
             && self.retry_at.is_none()
     }

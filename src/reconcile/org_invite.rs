@@ -15,7 +15,7 @@ use super::connection::{Connection, Link};
 use super::context::Context;
 use super::memory::{Memory, Occasion};
 use super::report;
-use super::write::has_finalizer;
+use super::write::{Written, has_finalizer};
 use crate::astro::budget::{Class, Verb};
 use crate::astro::directory::{Person, View};
 use crate::astro::{self, Invite, Role};
@@ -175,8 +175,10 @@ async fn say(context: &Context, object: &OrgInvite, state: State) -> Result<Acti
         object.metadata.generation.unwrap_or_default(),
         Timestamp::now(),
     );
-    if status != recorded {
-        context.writer.status(object, &status).await?;
+    if status != recorded
+        && let Written::Done(_) = context.writer.status(object, &status).await?
+    {
+        context.events.changed(object, &status);
     }
     Ok(Action::await_change())
 }
@@ -264,12 +266,24 @@ impl Turn<'_> {
             namespace: &namespace,
         });
         tracing::debug!(?plan, ?observed, "planned");
+        // What no pass showed changes unseen: each pass to come is a reason to plan again.
         if observed.sight == Sight::NotYet {
             self.connection
                 .directory
                 .expect(self.counts_from(), self.address.clone());
+        } else if observed.lookup == Lookup::Exists
+            && let Some(begun) = begun
+        {
+            let next = begun + self.context.timing.listing_delay;
+            self.connection.directory.expect(next, self.address.clone());
         }
-        let record = freshened(record, &observed);
+        let mut record = freshened(record, &observed);
+        if let State::Member { .. } = plan.state
+            && let Some(request) = self.request()
+        {
+            // A wish for an e-mail to somebody who is in: it must not be seen to when the person leaves.
+            record.last_resend_request = Some(request.to_owned());
+        }
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());
         self.act(plan, record, attempt, inherited, begun).await
     }
@@ -338,6 +352,7 @@ impl Turn<'_> {
                 .map(|(_, saying)| saying.clone()),
             settles_at: Some(self.at(self.settled_from())),
             not_before: from_status.max(from_memory),
+            unlisted: recorded.is_some() && self.memory.unlisted.as_deref() == recorded,
         }
     }
 
@@ -399,10 +414,12 @@ impl Turn<'_> {
             Some(Person::Member { user_id, role }) => Sight::Member { user_id, role },
             Some(Person::Barred) => Sight::Barred,
             Some(Person::Unidentified) => Sight::Unidentified,
-            Some(Person::Pending { invites, role }) => {
-                Sight::Pending(invites.iter().map(|invite| found(invite, role)).collect())
-            }
+            Some(Person::Pending { invites, role }) => self.pending(&invites, role, record),
         };
+        let shown = |found: &Found| self.memory.unlisted.as_ref() == Some(&found.id);
+        if matches!(&observed.sight, Sight::Pending(found) if found.iter().any(shown)) {
+            self.memory.unlisted = None;
+        }
         if observed.sight == Sight::Absent
             && !open
             && observed.doubt != Some(Doubt::Missing)
@@ -411,8 +428,34 @@ impl Turn<'_> {
             && let Some(invite) = &record.invite_id
         {
             observed.lookup = self.look_up(invite, begun).await;
+            let before_expiry = record
+                .expires_at
+                .as_ref()
+                .is_some_and(|time| self.now() < time.0);
+            if before_expiry && observed.lookup == Lookup::Exists {
+                self.memory.unlisted = Some(invite.clone());
+            }
         }
         (observed, Some(begun))
+    }
+
+    /// What a row of a pending person shows. Astro may go on listing invites that have expired: but for
+    /// the recorded one, they stand for nothing.
+    fn pending(&self, invites: &[Invite], role: Option<Role>, record: &OrgInviteStatus) -> Sight {
+        let now = self.now();
+        let shown: Vec<Found> = invites
+            .iter()
+            .filter(|invite| {
+                record.invite_id.as_ref() == Some(&invite.id)
+                    || !plan::is_over(invite.expires_at, now)
+            })
+            .map(|invite| found(invite, role))
+            .collect();
+        if shown.is_empty() {
+            Sight::Absent
+        } else {
+            Sight::Pending(shown)
+        }
     }
 
     /// From when on a pass counts for the address: a listing delay after our last call on it.
@@ -509,9 +552,12 @@ impl Turn<'_> {
             return;
         }
         let interval = self.connection.directory.interval();
+        // What would be replaced now is asked for now.
+        let wanted = record.role != Some(self.object.spec.role) || self.request().is_some();
         let fresh = self.memory.watched.as_ref().filter(|(id, at, lookup)| {
             // Gone is gone; a refusal to take it back is younger than what was seen before.
-            id == invite && !deleting && (*lookup == Lookup::GoneOnce || at.elapsed() < interval)
+            let holds = *lookup == Lookup::GoneOnce || (!wanted && at.elapsed() < interval);
+            id == invite && !deleting && holds
         });
         if let Some((_, at, lookup)) = fresh {
             observed.lookup = lookup.clone();
@@ -536,11 +582,14 @@ impl Turn<'_> {
         }
         let answer = match self.get_invite(id).await {
             Err(at) => return Some(Named::InLine(self.at(at))),
-            Ok(Err(error @ astro::Error::Unknown { .. })) => {
+            // Only Astro's own word that there is none says anything about the invitation.
+            Ok(Err(error)) if error.says_absent() || error.says_bad_request() => {
+                Named::Refused(error.to_string())
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(%error, "the invitation that was named cannot be looked at");
                 return Some(Named::InLine(self.now() + astro::directory::backoff(5)));
             }
-            Ok(Err(error)) => Named::Refused(error.to_string()),
             Ok(Ok(invite)) => {
                 let whom = invite
                     .invitee

@@ -61,13 +61,14 @@ pub async fn reconcile(object: Arc<Organization>, context: Arc<Context>) -> Resu
 
 /// An Organization was deleted: its `OrgInvite`s learn that nothing can be done for them.
 pub fn forget(name: &str, context: &Context) {
+    // One that led once still shows what it counted then.
+    context.metrics.forget(name);
     let Some(term) = context.leadership.term() else {
         return;
     };
     if term.links.write().remove(name).is_some() {
         tracing::info!(organization = name, "the Organization is gone");
     }
-    context.metrics.forget(name);
     context.trigger_all_of(name);
     // One that had to stand back may take its place.
     for other in context.organizations.state() {

@@ -103,7 +103,9 @@ pub fn status(
     };
     status.gone_since = match state {
         State::Gone(_) => status.gone_since.or_else(|| Some(time(now))),
-        _ => None,
+        State::Invited | State::Member { .. } => None,
+        // Nothing that is said meanwhile brings it back.
+        _ => status.gone_since,
     };
     let settled = !matches!(state, State::Progressing(_));
     if settled {

@@ -11,17 +11,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::astro::{Role, SubjectKind};
 
-/// Finalizer that keeps an `OrgInvite` until its invitation is taken back.
+/// Keeps an OrgInvite until its invitation is taken back, is another OrgInvite's, or can stay. Set
+/// together with the first record, so that an object that never did anything goes at once.
 pub const FINALIZER: &str = "iam.astronomer.io/invite";
 
-/// Annotation with the write-ahead record of an e-mail: an [`Attempt`] in JSON. The operator's own.
+/// The operator's own, never to be edited: the last e-mail, written down before it is sent, in JSON
+/// (ID of the attempt, address, role, the invitation that it replaces, what it counts for). While
+/// status.attemptId is another ID, it is not known whether the e-mail went out.
 pub const ATTEMPT_ANNOTATION: &str = "iam.astronomer.io/attempt";
 
-/// Annotation with which a person asks for one more e-mail: once for each value.
+/// Set by a person: asks for one more e-mail, once for each value, whatever resendWhen and maxResends
+/// say; the count of resends starts anew. Any text will do, such as the time.
 pub const RESEND_ANNOTATION: &str = "iam.astronomer.io/resend-requested-at";
 
-/// Annotation with which a person says which invitation an e-mail of unknown outcome made, where the
-/// token may not list users: its ID.
+/// Set by a person where the reason is OutcomeUnknown: the ID of the invitation that the last e-mail
+/// made. It is this object's own from then on, if Astro shows it with the same address and
+/// organization.
 pub const INVITE_ID_ANNOTATION: &str = "iam.astronomer.io/invite-id";
 
 /// One address, in the syntax that mail systems accept: no display name, no list, no quoted local
@@ -112,7 +117,8 @@ pub struct OrgInviteSpec {
     #[serde(default)]
     pub resend_when: ResendWhen,
 
-    /// How many invitations are sent by themselves after the first one, between 0 and 100.
+    /// How many invitations are sent by themselves after the first one, between 0 and 100. The
+    /// annotation iam.astronomer.io/resend-requested-at starts the count anew.
     #[serde(default = "default_max_resends")]
     #[schemars(range(min = 0, max = 100))]
     pub max_resends: u32,
@@ -226,7 +232,8 @@ pub struct OrgInviteStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inviter: Option<Inviter>,
 
-    /// Ready; Reconciling and Stalled only while true; Accepted.
+    /// Ready; Reconciling and Stalled only while true; Accepted once there is an invitation or a
+    /// member.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -245,6 +252,7 @@ pub struct Inviter {
     /// USER or SERVICEKEY (an API token). Invitees of an API token have been reported to get a
     /// link that answers 404 (terraform-provider-astro, issue 208).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SubjectKind")]
     pub subject_type: Option<SubjectKind>,
     /// Name of the user or of the API token.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -78,22 +78,25 @@ pub struct OrganizationSpec {
     )]
     pub organization_id: String,
 
-    /// The Secret with the API token, in the operator's own namespace.
+    /// The Secret with the API token, in the operator's own namespace. Another token is picked up by
+    /// itself.
     pub token_secret_ref: SecretKeyRef,
 
-    /// Who may invite whom as what. An OrgInvite is acted on when any rule allows it.
+    /// Who may invite whom as what. An OrgInvite is acted on when any rule allows it. A change stops
+    /// or allows e-mails to come; it takes no invitation back.
     #[schemars(length(max = 64))]
     #[x_kube(validation = Rule::new("size(self) > 0").message("allow needs at least one rule: without one nobody may invite anybody"))]
     pub allow: Vec<AllowRule>,
 
-    /// How often the organization's people are read, between 1s and 24h.
+    /// How often the organization's people are read, between 1s and 24h; where the token may not list
+    /// users, how often each pending invitation is looked at.
     #[serde(default = "default_sync_interval")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("syncInterval must be a duration between 1s and 24h, such as 5m or 1h30m"))]
     pub sync_interval: String,
 
-    /// The emergency switch: while it is true, nothing in Astro is changed. Each OrgInvite tells in
-    /// its status what would be done.
+    /// The emergency switch: while it is true, Astro is read and nothing in it is changed. Each
+    /// OrgInvite tells in its status what would be done.
     #[serde(default)]
     pub suspend: bool,
 }
@@ -159,11 +162,12 @@ pub struct AllowRule {
     pub email_domains: Option<Vec<String>>,
 }
 
-/// Finalizer that keeps an `Organization` while OrgInvites hold an invitation of it.
+/// Keeps an Organization while OrgInvites hold an invitation of it. Set at first sight.
 pub const FINALIZER: &str = "iam.astronomer.io/organization";
 
-/// Annotation with which a person says that the people who are missing did go, and that nobody has to
-/// wait after a long time without a reading: once for each value.
+/// Set by a person where the condition Suspicious is true: the people who are missing did go, or who
+/// was written to while nobody read is known. Counts once for each value; any text will do, such as
+/// the time.
 pub const ACKNOWLEDGE_ANNOTATION: &str = "iam.astronomer.io/acknowledge-loss";
 
 /// How many OrgInvites there are for an Organization, by how they stand.
@@ -196,12 +200,15 @@ pub struct TokenStatus {
     pub subject: Option<Inviter>,
     /// Whether it may list users. Without that, acceptance is not seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Permission")]
     pub list_users: Option<Permission>,
     /// Whether it may invite people; absent before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Permission")]
     pub invite: Option<Permission>,
     /// Whether it may take invitations back; absent before the first one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Permission")]
     pub revoke: Option<Permission>,
 }
 

@@ -1,18 +1,16 @@
 //! Why a condition is as it is: every reason there is, with what it means and what to do.
 
-/// Which resource a reason is about.
+/// Which resource a condition is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum About {
     /// `OrgInvite`.
     OrgInvite,
     /// `Organization`.
     Organization,
-    /// Both of them.
-    Both,
 }
 
 macro_rules! reasons {
-    ($($about:ident { $($(#[doc = $text:literal])+ $name:ident,)+ })+) => {
+    ($([$($about:ident $condition:ident),+] { $($(#[doc = $text:literal])+ $name:ident,)+ })+) => {
         /// Reason of a condition, as scripts may rely on it. Its documentation is what the reference
         /// says of it.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,44 +34,55 @@ macro_rules! reasons {
                 match self { $($(Self::$name => concat!($($text),+).trim_ascii(),)+)+ }
             }
 
-            /// Which resource has it.
+            /// The condition that tells it, for each resource that has it. `Ready` has it as well
+            /// where that condition is `Reconciling` or `Stalled`, unless it keeps its last truth.
             #[must_use]
-            pub const fn about(self) -> About {
-                match self { $($(Self::$name)|+ => About::$about,)+ }
+            pub const fn told_by(self) -> &'static [(About, &'static str)] {
+                match self {
+                    $($(Self::$name)|+ => &[$((About::$about, stringify!($condition))),+],)+
+                }
             }
         }
     };
 }
 
 reasons! {
-    OrgInvite {
-        /// The invitation is out and was not accepted yet. Nothing to do.
+    [OrgInvite Ready] {
+        /// The invitation is out and waits for the person. Nothing to do.
         Invited,
-        /// The person accepted and is a member. The object only watches from now on.
+        /// The person accepted and is a member. The object only watches from now on, and deleting it
+        /// does not remove the person.
         Accepted,
-        /// The person was a member before anything was sent; no e-mail went out.
+        /// The person was a member before anything was sent; no e-mail went out. Deleting the object
+        /// does not remove the person.
         AlreadyMember,
-        /// The person is a member with another role than the spec says. Change the role in Astro or
-        /// in the spec.
+        /// The person is a member with another role than the spec says, which is told and not
+        /// changed. Change the role in Astro or in the spec.
         RoleDiffers,
-        /// In the condition Accepted: the invitation waits for the person.
+    }
+    [OrgInvite Accepted] {
+        /// The status is False: the invitation waits for the person, or ended without.
         Pending,
-        /// In the condition Accepted: the person is a member of the organization.
+        /// The status is True: the person is a member of the organization.
         Member,
-        /// In the condition Accepted: the token may not list users, so nobody can tell.
+        /// The status is Unknown: the token may not list users, so that nobody can tell.
         NotVisible,
-        /// An e-mail's outcome is not known. Nothing is sent until it had time to arrive and the
-        /// organization was read again; it resolves by itself.
+    }
+    [OrgInvite Reconciling] {
+        /// It is not known whether an invitation is on its way. Nothing is sent until it had time to
+        /// arrive and the organization was read again; it resolves by itself.
         Settling,
-        /// The next e-mail waits, so that nobody gets several at once. It goes out by itself.
+        /// The next e-mail to the address waits, so that nobody gets several at once. It goes out by
+        /// itself at the time in the message.
         Spacing,
-        /// A new invitation is asked for, but Astro's list does not show the old one. It is replaced
-        /// once the list does.
+        /// A new invitation is asked for, but Astro's list does not show the pending one. It is
+        /// replaced once the list does.
         NotListed,
-        /// Being deleted: another OrgInvite for the address takes the invitation over.
+        /// Being deleted: another OrgInvite for the address takes the invitation over, without an
+        /// e-mail.
         HandingOver,
-        /// Being deleted: Astro did not take the invitation back. It is tried again; with
-        /// deletionPolicy Retain the object goes without.
+        /// Being deleted: Astro did not take the invitation back. It is tried again with growing
+        /// delays; with deletionPolicy Retain the object goes without.
         RevokeFailed,
         /// Astro answered 429. It is tried again when its Retry-After allows.
         RateLimited,
@@ -81,27 +90,33 @@ reasons! {
         Suspended,
         /// The Organization is missing. Create it, or this object with another organizationRef.
         OrganizationNotFound,
-        /// The Organization cannot be worked with; its own conditions say why.
+        /// The Organization cannot be worked with; the message and its own conditions say why.
         OrganizationNotReady,
-        /// The Organization is being deleted: nothing new is sent for it.
+    }
+    [OrgInvite Stalled] {
+        /// The Organization is being deleted: nothing new is sent for it. Delete the object as well,
+        /// or create the Organization again once it is gone.
         OrganizationDeleting,
-        /// The Organization's rules do not allow this namespace to give that role to that address.
-        /// Ask who looks after the Organization, or change the role.
+        /// The Organization's rules do not allow this namespace to touch that address with that role:
+        /// the one that the spec asks for, or the one that the person has now. Ask who looks after
+        /// the Organization to allow it, or change the role.
         NotPermitted,
-        /// Another OrgInvite is for the same address. Delete one of the two.
+        /// Another OrgInvite is for the same address, which gets one invitation. Delete one of the
+        /// two. The other one is named only when it is in the same namespace.
         Conflict,
-        /// The invitation expired and resendWhen does not allow another one by itself, or nobody can
-        /// tell whether the person accepted. Ask for one with the annotation
-        /// iam.astronomer.io/resend-requested-at.
+        /// The invitation expired and resendWhen is Never, or nobody can tell whether the person
+        /// accepted. Ask for another one with the annotation iam.astronomer.io/resend-requested-at.
         Expired,
-        /// The invitation expired after maxResends were sent. Ask for one more with the annotation
-        /// iam.astronomer.io/resend-requested-at, or raise maxResends.
+        /// The invitation expired after maxResends were sent by themselves. Ask for one more with the
+        /// annotation iam.astronomer.io/resend-requested-at, or raise maxResends.
         ResendLimitReached,
         /// The invitation is gone before its expiry: declined, or revoked in Astro. Ask for another
-        /// one with the annotation iam.astronomer.io/resend-requested-at, or delete the object.
+        /// one with the annotation iam.astronomer.io/resend-requested-at, set resendWhen to Gone, or
+        /// delete the object.
         InvitationWithdrawn,
         /// The invitation is gone before its expiry, and the token may not list users: it was
-        /// accepted, declined or revoked, and nobody can tell. Nothing is sent again by itself.
+        /// accepted, declined or revoked, and nobody can tell. Nothing is sent again by itself; ask
+        /// with the annotation iam.astronomer.io/resend-requested-at.
         InvitationEnded,
         /// The person was a member and is no longer. Nobody is invited again by itself. Ask with the
         /// annotation iam.astronomer.io/resend-requested-at, or delete the object.
@@ -112,52 +127,67 @@ reasons! {
         Restored,
         /// Astro lists the person as inactive or banned. No e-mail until somebody changes that there.
         PersonInactive,
-        /// Astro lists the person as invited but does not show the invitation. Revoke it in Astro,
-        /// and a new one is sent.
+        /// Astro lists the person as invited but does not show the invitation. Nothing is sent, since
+        /// it may be pending. Revoke it in Astro, and a new one is sent.
         InviteUnidentified,
         /// An e-mail's outcome is not known and the token may not list users, so that nobody can
-        /// look. Look in Astro, then set iam.astronomer.io/resend-requested-at (send again) or
-        /// iam.astronomer.io/invite-id (that one is it).
+        /// look. Look in Astro, then set the annotation iam.astronomer.io/resend-requested-at (send
+        /// again) or iam.astronomer.io/invite-id (that one is it).
         OutcomeUnknown,
-        /// Astro refused the invitation. Not tried again until the spec, the Organization or its
-        /// token changes.
+        /// Astro refused the invitation, in the words of the message. Not tried again until the spec,
+        /// the Organization or its token changes, or somebody asks with the annotation
+        /// iam.astronomer.io/resend-requested-at.
         Refused,
-        /// The Organization's token may not do that. Give it a role that may, or another token.
+        /// The Organization's token may not invite people, or not take invitations back. Give it a
+        /// role that may, or put another token into the Secret.
         TokenNotAllowed,
-        /// The e-mail address is none. Delete the object and create another one.
+        /// The domain of the e-mail address is not a valid one. Delete the object and create another
+        /// one.
         InvalidEmail,
-        /// The operator's own annotation was changed by somebody. The message says what to do.
+        /// The operator's own annotation iam.astronomer.io/attempt was changed by somebody, so that
+        /// nothing can be sent. The message says what to do.
         AttemptUnreadable,
     }
-    Organization {
+    [Organization Ready] {
         /// The token is accepted and the organization's people are read regularly.
         Connected,
-        /// The token may not list users, so the operator works without looking: acceptance is not
-        /// seen, and what nobody can tell waits for a person. Give the token that right.
+        /// The token may not list users, so that the operator works without looking: acceptance is
+        /// not seen, and what nobody can tell waits for a person. Give the token a role that may.
         ListForbidden,
-        /// Astro knows no such organization, or does not answer there. Check organizationId and the
-        /// operator's --astro-url.
-        OrganizationUnknown,
-        /// The Secret with the token, or its key, is missing or empty. Create it.
-        TokenMissing,
-        /// An older Organization is for the same organizationId. Delete one of the two.
-        Duplicate,
+    }
+    [Organization Reconciling] {
         /// Being deleted: it goes when the OrgInvites that hold an invitation of it are gone.
         InUse,
     }
-    Both {
+    [Organization Stalled] {
+        /// Astro knows no such organization, or its API does not answer there. Check organizationId
+        /// and the operator's --astro-url.
+        OrganizationUnknown,
+        /// The Secret with the token, or its key, is missing, empty or no token. Create it; it is
+        /// picked up by itself.
+        TokenMissing,
+        /// An older Organization is for the same organizationId. Delete one of the two.
+        Duplicate,
+    }
+    [OrgInvite Reconciling, Organization Suspicious] {
         /// The organization was not read for so long that the cluster may have been restored from a
         /// backup: nobody who was declared before is written to until somebody acknowledges it with
         /// the annotation iam.astronomer.io/acknowledge-loss on the Organization.
         LongUnread,
+    }
+    [OrgInvite Reconciling, Organization Stalled] {
         /// One reading lost so many people at once that it is not believed: no e-mail and no
         /// removal until a later one shows them again, or somebody acknowledges the loss with the
         /// annotation iam.astronomer.io/acknowledge-loss on the Organization.
         PeopleMissing,
+    }
+    [OrgInvite Reconciling, Organization Stalled] {
         /// Astro did not accept the token. Put a valid one into the Secret; it is picked up by itself.
         TokenRejected,
+    }
+    [OrgInvite Reconciling, Organization Reconciling] {
         /// Astro cannot be reached, or its answer says nothing. Nothing is changed meanwhile, and it
-        /// is tried again.
+        /// is tried again with growing delays.
         AstroUnavailable,
     }
 }

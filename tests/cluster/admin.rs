@@ -10,6 +10,7 @@ use orginvite_operator::metrics::families;
 use orginvite_operator::resources::Organization;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, SECRET_PREFIX, Times};
+use support::operator::Operator;
 
 use crate::world::{World, uid};
 
@@ -21,7 +22,11 @@ struct Scrape {
 
 impl Scrape {
     async fn of(world: &World) -> Self {
-        let (status, text) = world.admin("/metrics").await;
+        Self::of_operator(world, world.operator.as_ref().unwrap()).await
+    }
+
+    async fn of_operator(world: &World, operator: &Operator) -> Self {
+        let (status, text) = world.admin_of(operator, "/metrics").await;
         assert_eq!(status, 200);
         let families = parse_openmetrics(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         Self { text, families }
@@ -443,6 +448,7 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
     let own = json!([
         {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
     ]);
     grant(&world, "own", own).await;
     // What is granted is known to the API server a moment later.
@@ -492,4 +498,65 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
         )
     );
     assert_eq!(world.admin("/livez").await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standby_is_ready_and_tells_of_no_object() {
+    let world = World::prepare(json!({})).await;
+    let of = world.organization.as_str();
+    let mut first = world.start_replica("first", &[]);
+    world.organization_is("Connected").await;
+    let second = world.start_replica("second", &[]);
+    world
+        .in_time("the standby is ready", async {
+            while world.admin_of(&second.operator, "/readyz").await.0 != 200 {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    world.apply("ann", "ann@example.com").await;
+    world.state("ann", "Invited").await;
+    let leader = Scrape::of_operator(&world, &first.operator).await;
+    let standby = Scrape::of_operator(&world, &second.operator).await;
+    assert_eq!(leader.value("leader", &[]), Some(1.0));
+    assert_eq!(standby.value("leader", &[]), Some(0.0));
+    assert_eq!(leader.value("emails_sent", &[of, "first"]), Some(1.0));
+    assert!(leader.value("directory_people", &[of]).is_some());
+    assert_eq!(world.admin_of(&second.operator, "/livez").await.0, 200);
+    // It sees every object and does nothing.
+    assert_eq!(standby.value("reconciles", &["OrgInvite", "success"]), None);
+    for family in [
+        "invites",
+        "emails_sent",
+        "directory_people",
+        "token_accepted",
+    ] {
+        let told = standby
+            .families
+            .families
+            .get(&format!("orginvite_{family}"));
+        assert!(told.is_none(), "{family}");
+    }
+
+    // It takes over, and what its predecessor counted went with that one's process.
+    first.operator.kill();
+    let what = "the standby leads";
+    world
+        .in_time(what, async {
+            while Scrape::of_operator(&world, &second.operator)
+                .await
+                .value("directory_people", &[of])
+                .is_none()
+            {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    let leader = Scrape::of_operator(&world, &second.operator).await;
+    assert_eq!(leader.value("leader", &[]), Some(1.0));
+    assert_eq!(leader.value("emails_sent", &[of, "first"]), Some(0.0));
+    assert_eq!(
+        leader.value("invites", &[of, "Invited", "Current"]),
+        Some(1.0)
+    );
 }

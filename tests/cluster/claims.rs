@@ -1,8 +1,8 @@
 //! One address gets one invitation, however many objects ask for it.
 
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::PostParams;
 use kube::{Api, ResourceExt};
-use orginvite_operator::resources::{OrgInvite, Organization};
+use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::Operation;
 
@@ -158,14 +158,7 @@ async fn what_an_heir_may_not_have_is_not_handed_over() {
         {"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"]},
         {"namespaces": [world.namespace], "roles": ["ORGANIZATION_BILLING_ADMIN"]},
     ]}});
-    Api::<Organization>::all(world.client.clone())
-        .patch(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(allow),
-        )
-        .await
-        .unwrap();
+    world.edit_organization(allow).await;
     world.start_operator();
     let there = second_namespace(&world).await;
     let holder = world.manifest("jane", "jane@example.com", "ORGANIZATION_BILLING_ADMIN");

@@ -128,3 +128,54 @@ async fn a_resend_whose_answer_is_lost_is_one_email() {
     assert_eq!(object.status.as_ref().unwrap().resends, 1);
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wish_for_an_email_to_a_member_is_not_seen_to_when_the_member_leaves() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    world.astro.accept(&first).unwrap();
+    world.state("jane", "Accepted").await;
+    world
+        .annotate("jane", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    world
+        .in_time("the wish is noted", async {
+            loop {
+                let status = world.invites().get("jane").await.unwrap().status.unwrap();
+                if status.last_resend_request.as_deref() == Some("now") {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    world.astro.remove_member("jane@example.com").unwrap();
+    world.state("jane", "MemberRemoved").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_resend_that_is_refused_at_first_counts_as_one() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.edit("jane", json!({"maxResends": 1})).await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    let limited = Fault::before(support::fake_astro::Answer::TooManyRequests(Some(1)));
+    world
+        .astro
+        .fault(Operation::CreateInvite, limited, Times::Next(2));
+    world.pass_time("jane", EXPIRED).await;
+    world
+        .until("it is sent in the end", || {
+            world.astro.emails_to("jane@example.com") == 2
+        })
+        .await;
+    let object = world.state("jane", "Invited").await;
+    assert_ne!(invite_id(&object), first);
+    assert_eq!(object.status.unwrap().resends, 1);
+    world.pass_time("jane", EXPIRED * 2).await;
+    world.state("jane", "ResendLimitReached").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+    assert_eq!(world.astro.count(Operation::CreateInvite), 4);
+}

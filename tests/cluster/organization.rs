@@ -1,7 +1,7 @@
 //! What an Organization tells and protects.
 
 use futures::future::join_all;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::Organization;
@@ -219,14 +219,7 @@ async fn a_mass_loss_writes_to_nobody_until_it_is_acknowledged() {
 
     let acknowledge =
         json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "we did that"}}});
-    api(&world)
-        .patch(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(acknowledge),
-        )
-        .await
-        .unwrap();
+    world.edit_organization(acknowledge).await;
     world.organization_is("Connected").await;
     world.state("new", "Invited").await;
     world

@@ -2,11 +2,11 @@
 
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use orginvite_operator::resources::{OrgInvite, Organization};
+use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
-use support::fake_astro::Operation;
+use support::fake_astro::{Operation, Shown};
 
-use crate::world::{World, condition};
+use crate::world::{World, condition, invite_id};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_by_allow_nothing_is_sent_until_it_allows() {
@@ -26,14 +26,7 @@ async fn refused_by_allow_nothing_is_sent_until_it_allows() {
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
 
     let allow = json!({"spec": {"allow": [{"namespaces": [world.namespace], "roles": ["ORGANIZATION_OWNER"]}]}});
-    Api::<Organization>::all(world.client.clone())
-        .patch(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(allow),
-        )
-        .await
-        .unwrap();
+    world.edit_organization(allow).await;
     world.state("boss", "Invited").await;
     assert_eq!(world.astro.emails_to("boss@example.com"), 1);
 }
@@ -102,14 +95,13 @@ async fn a_policy_that_allows_less_stops_emails_and_takes_nothing_back() {
     let jane = world.state("jane", "Invited").await;
     let writes = world.writes(Some("jane"));
     let allow = json!({"spec": {"allow": [{"namespaces": [world.namespace], "roles": ["ORGANIZATION_OBSERVE_MEMBER"]}]}});
-    Api::<Organization>::all(world.client.clone())
-        .patch(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(allow),
-        )
-        .await
-        .unwrap();
+    world.edit_organization(allow).await;
+    // Two watches tell of the two objects, in whatever order.
+    world
+        .until("the edited policy is seen", || {
+            world.log().contains("the Organization's spec changed")
+        })
+        .await;
     world.apply("joe", "joe@example.com").await;
     world.state("joe", "NotPermitted").await;
     world.seen("jane@example.com").await;
@@ -130,4 +122,25 @@ async fn a_policy_that_allows_less_stops_emails_and_takes_nothing_back() {
     world.delete("jane").await;
     world.deleted("jane", &crate::world::uid(&jane)).await;
     assert!(world.astro.live_invites("jane@example.com").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_without_a_visible_role_is_adopted_once_it_is_known_to_be_the_tokens_own() {
+    let world = World::start().await;
+    world.astro.change_behaviour(|behaviour| {
+        (behaviour.pending_role, behaviour.pending_role_with_invites) = (Shown::No, Shown::No);
+    });
+    // The token is its owner's, who also invites on the web page.
+    let own = world
+        .astro
+        .invite_on_web_page("jane@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
+    world.seen("jane@example.com").await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "NotPermitted").await;
+    world.apply("joe", "joe@example.com").await;
+    world.state("joe", "Invited").await;
+    let object = world.state("jane", "Invited").await;
+    assert_eq!(invite_id(&object), own);
+    assert_eq!(world.astro.emails_to("jane@example.com"), 0);
 }

@@ -125,14 +125,7 @@ async fn old_statuses_send_nothing_until_somebody_acknowledges_the_gap() {
     );
     let acknowledge =
         json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "restored"}}});
-    organizations
-        .patch(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(acknowledge),
-        )
-        .await
-        .unwrap();
+    world.edit_organization(acknowledge).await;
     world.state("jane", "Invited").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
 }

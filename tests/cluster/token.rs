@@ -100,3 +100,23 @@ async fn of_two_organizations_for_one_the_younger_stands_back_until_the_older_go
     world.state("joe", "Conflict").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
 }
+
+/// Each answer of Astro has a name of its own; the status has to repeat what is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_that_stays_unreadable_is_told_once() {
+    let world = World::start().await;
+    world.astro.replace_token("another-token");
+    world.organization_is("TokenRejected").await;
+    let api: kube::Api<orginvite_operator::resources::Organization> =
+        kube::Api::all(world.client.clone());
+    let told = api.get(&world.organization).await.unwrap().metadata;
+    let lists = world.astro.count(Operation::ListUsers);
+    world
+        .until("it was tried again", || {
+            world.astro.count(Operation::ListUsers) >= lists + 2
+        })
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let later = api.get(&world.organization).await.unwrap().metadata;
+    assert_eq!(told.resource_version, later.resource_version);
+}

@@ -103,12 +103,16 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
                     "Reconciling",
                 ),
             };
-            let message = format!("The organization cannot be read: {error}. {advice}");
+            let message = format!(
+                "The organization cannot be read: {}. {advice}",
+                error.summary()
+            );
             unready(kind, reason, &message)
         }
         Health::Forbidden(error) => {
             let message = format!(
-                "The token may not list the organization's users ({error}), so that the operator works without looking: acceptance is not seen, and what nobody can tell waits for a person. Give the token a role that may list users"
+                "The token may not list the organization's users ({}), so that the operator works without looking: acceptance is not seen, and what nobody can tell waits for a person. Give the token a role that may list users",
+                error.summary()
             );
             vec![claim("Ready", "True", Reason::ListForbidden, &message)]
         }

@@ -1,6 +1,12 @@
 //! Generated files are what the types say.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod command_line;
+mod complete;
+mod reference;
+mod schema;
+mod source;
+
 use std::path::Path;
 
 use orginvite_operator::metrics::families;
@@ -39,6 +45,11 @@ fn the_metrics_in_docs_are_those_of_the_code() {
         families::reference()
     );
     is_kept("docs/metrics.md", &text);
+}
+
+#[test]
+fn the_reference_in_docs_is_what_the_code_says() {
+    is_kept("docs/reference.md", &reference::page());
 }
 
 #[test]

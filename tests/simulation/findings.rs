@@ -1,0 +1,245 @@
+//! What random histories found, each as a schedule by hand.
+
+use std::time::Duration;
+
+use orginvite_operator::resources::org_invite::DeletionPolicy;
+
+use crate::LISTING_DELAY;
+use crate::network::{Answer, Call, Fate};
+use crate::organization::{Habits, Standing};
+use crate::process::Process;
+use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds};
+use crate::users::named;
+
+const LIFETIME: Duration = Duration::from_mins(15);
+
+/// A person who declined is not written to once the invitation would have expired: not by the leader
+/// that saw it, not after a restart, not by an heir.
+#[test]
+fn what_was_declined_does_not_expire() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let mut operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        world.end("x1", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        seconds(1800).await;
+        operator.crash();
+        seconds(300).await;
+        world.says("jane", "InvitationWithdrawn").await;
+        world.create("doe", MEMBER);
+        world.says("doe", "Conflict").await;
+        world.delete("jane");
+        world.gone("jane").await;
+        seconds(600).await;
+        operator.crash();
+        world.says("doe", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// An invitation that Astro drops when it expires is not taken for one that was declined.
+#[test]
+fn what_disappears_at_its_expiry_has_expired() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        // A pass right after the expiry.
+        world.with(|state| state.astro.lifetime = Duration::from_hours(24));
+        seconds(15 * 60 + 2).await;
+        world.with(crate::world::State::expire);
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+fn lists_the_expired() -> Habits {
+    Habits {
+        expired_is_listed: true,
+        expired_is_404: true,
+        accepted_is_400: true,
+        ..Habits::PLAIN
+    }
+}
+
+/// Astro goes on listing an invitation that expired: that hides nothing of what became of the next one.
+#[test]
+fn a_decline_is_seen_beside_an_expired_invitation_that_is_still_listed() {
+    play(lists_the_expired(), async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        world.with(|state| state.astro.lifetime = Duration::from_hours(24));
+        world.has("jane", "x2").await;
+        world.end("x2", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// The same for a member who was removed.
+#[test]
+fn a_removal_is_seen_beside_an_expired_invitation_that_is_still_listed() {
+    play(lists_the_expired(), async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        world.with(|state| state.astro.lifetime = Duration::from_hours(24));
+        world.has("jane", "x2").await;
+        world.end("x2", Standing::Accepted);
+        world.says("jane", "Accepted").await;
+        world.with(|state| state.set_member(EMAIL, None));
+        world.says("jane", "MemberRemoved").await;
+        // Astro refuses to delete what was accepted; there is no need to.
+        world.with(|state| state.ask(&named("jane"), "again"));
+        world.has("jane", "x3").await;
+        assert_eq!(world.emails(), 3);
+    });
+}
+
+/// A replacement that was cut short, of an invitation that expired and is still listed: the object can be
+/// deleted although Astro finds nothing to delete.
+#[test]
+fn an_expired_invitation_that_is_still_listed_holds_no_deletion_up() {
+    play(lists_the_expired(), async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let mut operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        // The patch of the resend, and no POST.
+        world.sent(Call::Delete, 1).await;
+        operator.crash();
+        world.delete("jane");
+        world.gone("jane").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// An expired invitation of somebody else that is still listed keeps nobody from being invited.
+#[test]
+fn an_expired_invitation_that_is_still_listed_is_not_adopted() {
+    play(lists_the_expired(), async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        seconds(1800).await;
+        world.with(|state| state.astro.lifetime = Duration::from_hours(24));
+        world.create("jane", ADMIN);
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// An invitation that must not be touched stands in the way until it is over, and no longer.
+#[test]
+fn an_invitation_that_must_not_be_touched_ends() {
+    let habits = Habits {
+        lists_roles: false,
+        ..lists_the_expired()
+    };
+    play(habits, async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        seconds(1).await;
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        // The next pass shows it.
+        seconds(400).await;
+        world.with(|state| state.astro.lifetime = Duration::from_hours(24));
+        world.create("jane", MEMBER);
+        world.says("jane", "NotPermitted").await;
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A replacement is cut short, and then its role is not allowed any more: the old invitation is still the
+/// object's own, and is taken back with it.
+#[test]
+fn what_is_not_replaced_after_all_keeps_its_owner() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        seconds(200).await;
+        world.next(
+            Call::Delete,
+            Fate {
+                effect: None,
+                answer: Answer::Cut(Duration::from_secs(1)),
+            },
+        );
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.sent(Call::Delete, 1).await;
+        world.edit("jane", |spec| spec.role = OWNER);
+        world.says("jane", "NotPermitted").await;
+        seconds(600).await;
+        assert_eq!(world.standing("x1"), Standing::Live);
+        world.delete("jane");
+        world.gone("jane").await;
+        assert_eq!(world.standing("x1"), Standing::Revoked);
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A leader whose first pass came too early to show an invitation learns from a later one that it was
+/// declined.
+#[test]
+fn a_decline_of_what_no_pass_ever_showed_is_seen() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.network.weather.listing_lag = LISTING_DELAY);
+        let mut operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        operator.crash();
+        seconds(60).await;
+        world.end("x1", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A resend that Astro refuses for a while counts as the one that it was to be.
+#[test]
+fn a_resend_that_is_refused_at_first_counts() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.edit("jane", |spec| spec.max_resends = 1);
+        world.has("jane", "x1").await;
+        world.next(
+            Call::Post,
+            Fate {
+                effect: None,
+                answer: Answer::Status(429, Duration::from_millis(10)),
+            },
+        );
+        world.has("jane", "x2").await;
+        world.says("jane", "ResendLimitReached").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Retain leaves Astro alone, and a manifest that is renamed still sends nothing.
+#[test]
+fn what_is_retained_is_handed_over_as_well() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.edit("jane", |spec| spec.deletion_policy = DeletionPolicy::Retain);
+        world.has("jane", "x1").await;
+        world.create("doe", MEMBER);
+        world.says("doe", "Conflict").await;
+        world.end("x1", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        world.delete("jane");
+        world.gone("jane").await;
+        world.says("doe", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 1);
+    });
+}

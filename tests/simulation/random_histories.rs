@@ -1,0 +1,147 @@
+//! Thousands of random histories.
+
+use std::collections::BTreeMap;
+
+use orginvite_operator::resources::org_invite::ResendWhen::{Expired, Gone, Never};
+
+use crate::history::Act::{
+    Accept, Ask, ChangeMember, Crash, Create, Decline, Delete, EditResends, EditRole, Jump, Pause,
+    ToggleRetain, Withdraw,
+};
+use crate::history::{Scenario, run};
+
+const ONE: &[(&str, &str)] = &[("jane", "jane@example.com")];
+const TWO: &[(&str, &str)] = &[("jane", "jane@example.com"), ("doe", "Jane@Example.com")];
+
+const ONE_OBJECT: Scenario = Scenario {
+    objects: ONE,
+    resend_when: &[Expired],
+    acts: &[
+        Create,
+        Delete,
+        EditRole,
+        Ask,
+        Accept,
+        Decline,
+        Withdraw,
+        Jump,
+        ChangeMember,
+        Crash,
+        Crash,
+        Pause,
+        Pause,
+    ],
+};
+
+const TWO_OBJECTS: Scenario = Scenario {
+    objects: TWO,
+    resend_when: &[Expired],
+    acts: &[
+        Create, Create, Create, Delete, Delete, Accept, Decline, EditRole, Jump, Crash, Pause,
+    ],
+};
+
+const ROLE_EDITS: Scenario = Scenario {
+    objects: ONE,
+    resend_when: &[Expired],
+    acts: &[
+        EditRole, EditRole, EditRole, Accept, Decline, Delete, Create, Crash, Pause,
+    ],
+};
+
+const RESENDS: Scenario = Scenario {
+    objects: ONE,
+    resend_when: &[Expired, Gone, Gone, Never],
+    acts: &[
+        Jump,
+        Jump,
+        Jump,
+        Decline,
+        Decline,
+        Withdraw,
+        Ask,
+        Accept,
+        EditResends,
+        Crash,
+        Pause,
+    ],
+};
+
+const RETAIN: Scenario = Scenario {
+    objects: TWO,
+    resend_when: &[Expired],
+    acts: &[
+        ToggleRetain,
+        ToggleRetain,
+        Delete,
+        Delete,
+        Create,
+        Create,
+        Accept,
+        EditRole,
+        Crash,
+        Pause,
+    ],
+};
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// Runs histories of a scenario; each of `kinds` must have happened, or they show nothing.
+fn runs(scenario: &Scenario, kinds: &[&str]) {
+    if let Some(seed) = number("SIMULATION_SEED") {
+        let outcome = run(scenario, seed);
+        println!("{}", outcome.trace);
+        assert_eq!(outcome.violation, None, "seed {seed}");
+        return;
+    }
+    let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+    for seed in 0..number("SIMULATION_RUNS").unwrap_or(300) {
+        let outcome = run(scenario, seed);
+        if let Some(violation) = outcome.violation {
+            panic!("{}\nSIMULATION_SEED={seed}: {violation}", outcome.trace);
+        }
+        for (kind, count) in outcome.counts {
+            *counts.entry(kind).or_default() += count;
+        }
+    }
+    println!("{counts:#?}");
+    for kind in kinds {
+        assert!(counts.contains_key(*kind), "never happened: {kind}");
+    }
+}
+
+#[test]
+fn one_object() {
+    runs(&ONE_OBJECT, &["e-mails"]);
+}
+
+#[test]
+fn two_objects_for_one_address() {
+    runs(&TWO_OBJECTS, &["e-mails"]);
+}
+
+#[test]
+fn edited_roles() {
+    runs(&ROLE_EDITS, &["e-mails"]);
+}
+
+#[test]
+fn resent_invitations() {
+    runs(&RESENDS, &["e-mails"]);
+}
+
+#[test]
+fn retained_invitations() {
+    runs(&RETAIN, &["e-mails"]);
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for scenario in [&ONE_OBJECT, &TWO_OBJECTS, &ROLE_EDITS, &RESENDS, &RETAIN] {
+        for seed in 0..5 {
+            assert_eq!(run(scenario, seed).trace, run(scenario, seed).trace);
+        }
+    }
+}
