@@ -1,4 +1,4 @@
-.PHONY: demo test check dependencies static image image-test generate
+.PHONY: demo test check dependencies static image image-test generate bench
 
 # The main job on a real API server and a fake of Astro. KEEP=1 leaves it running until Ctrl-C.
 demo:
@@ -64,3 +64,8 @@ image-test:
 generate:
 	UPDATE=1 cargo test --test definitions
 	UPDATE=1 cargo test --test packaging generated
+
+# What it costs and how long it takes, with as many objects as docs/benchmarks.md tells of.
+bench:
+	cargo build --release --workspace --bins
+	./target/release/bench --size full --json target/bench.json

@@ -39,6 +39,12 @@ pub const ADMIN: &str = "admin";
 /// The group whose members may do everything.
 pub const MASTERS: &str = "system:masters";
 
+/// The user whose every request is in the audit log, whatever it is about.
+pub const AUDITED: &str = "audited";
+
+/// The group of our resources.
+const GROUP: &str = "iam.astronomer.io";
+
 /// The supervisor takes a fraction of a second.
 const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
@@ -107,8 +113,8 @@ impl ControlPlane {
         &self.ready.directory
     }
 
-    /// Every finished request about the group `iam.astronomer.io`, oldest first. A request is in the log before its
-    /// caller has the whole response.
+    /// Every finished request about the group `iam.astronomer.io`, and whatever else the user [`AUDITED`] asked for,
+    /// oldest first. A request is in the log before its caller has the whole response.
     pub fn audit(&self) -> Result<Vec<AuditEntry>> {
         audit::read(&self.ready.audit_log)
     }
@@ -123,7 +129,10 @@ impl ControlPlane {
         let namespace = namespace.into();
         let mut entries = self.audit()?;
         entries.retain(|entry| {
-            entry.is_write() && entry.namespace.as_deref() == namespace && entry.user == user
+            entry.is_write()
+                && entry.group == GROUP
+                && entry.namespace.as_deref() == namespace
+                && entry.user == user
         });
         Ok(entries)
     }

@@ -7,13 +7,16 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// One line for each finished request about our resources, nothing else.
+use super::AUDITED;
+
+/// One line for each finished request about our resources or of the user [`AUDITED`], nothing else.
 pub(super) fn policy() -> Value {
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
         "omitStages": ["RequestReceived", "ResponseStarted"],
         "rules": [
+            {"level": "Metadata", "users": [AUDITED]},
             {"level": "Metadata", "resources": [{"group": "iam.astronomer.io"}]},
             {"level": "None"},
         ],
@@ -25,7 +28,9 @@ pub(super) fn policy() -> Value {
 pub struct AuditEntry {
     /// `get`, `list`, `watch`, `create`, `update`, `patch`, `delete` or `deletecollection`.
     pub verb: String,
-    /// The plural name, like `orginvites`.
+    /// The API group; empty for the core group, and for a request that is not about resources.
+    pub group: String,
+    /// The plural name, like `orginvites`; the path of a request that is not about resources.
     pub resource: String,
     /// Like `status`.
     pub subresource: Option<String>,
@@ -77,6 +82,7 @@ struct Event {
     #[serde(rename = "requestURI")]
     request_uri: String,
     user: User,
+    #[serde(default)]
     object_ref: ObjectRef,
     response_status: Status,
 }
@@ -86,9 +92,12 @@ struct User {
     username: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
 struct ObjectRef {
-    resource: String,
+    #[serde(default)]
+    api_group: String,
+    resource: Option<String>,
     subresource: Option<String>,
     namespace: Option<String>,
     name: Option<String>,
@@ -101,9 +110,14 @@ struct Status {
 
 impl From<Event> for AuditEntry {
     fn from(event: Event) -> Self {
+        let path = event.request_uri.split('?').next().unwrap_or_default();
         Self {
             verb: event.verb,
-            resource: event.object_ref.resource,
+            group: event.object_ref.api_group,
+            resource: event
+                .object_ref
+                .resource
+                .unwrap_or_else(|| path.to_owned()),
             subresource: event.object_ref.subresource,
             namespace: event.object_ref.namespace,
             name: event.object_ref.name,
