@@ -114,10 +114,7 @@ impl From<Event> for AuditEntry {
         Self {
             verb: event.verb,
             group: event.object_ref.api_group,
-            resource: event
-                .object_ref
-                .resource
-                .unwrap_or_else(|| path.to_owned()),
+            resource: event.object_ref.resource.unwrap_or_else(|| path.to_owned()),
             subresource: event.object_ref.subresource,
             namespace: event.object_ref.namespace,
             name: event.object_ref.name,
