@@ -510,7 +510,9 @@ fn let_go(facts: &Facts<'_>) -> Plan {
     match &facts.observed.sight {
         // The way out when Astro cannot be reached.
         Sight::Unreadable(_) | Sight::Member { .. } => Plan::act(Step::Release),
-        _ if facts.standing.heir == Heir::Waiting => handing_over(),
+        _ if facts.record.invite_id.is_some() && facts.standing.heir == Heir::Waiting => {
+            handing_over()
+        }
         _ => Plan::act(Step::Release),
     }
 }

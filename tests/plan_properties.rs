@@ -36,6 +36,7 @@ fn now() -> Timestamp {
 
 /// All facts but the functions.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Case {
     deleting: bool,
     retain: bool,
