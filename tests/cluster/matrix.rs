@@ -444,8 +444,10 @@ impl Life {
         for (name, email) in [("jane", JANE), ("dora", DORA), ("paul", PAUL), ("max", MAX)] {
             self.world.apply(name, email).await;
         }
-        self.world
-            .start_operator_with(&["--settle", "800ms", "--listing-delay", "300ms"]);
+        let waits =
+            "--lease-duration 3s --request-deadline 1s --listing-delay 300ms --settle 4400ms";
+        let waits: Vec<&str> = waits.split(' ').collect();
+        self.world.start_operator_with(&waits);
         if self.script == Script::SwitchedOff {
             self.switch(behaviour, false).await;
             assert_eq!(self.world.astro.count(Operation::CreateInvite), 0);
