@@ -1,6 +1,11 @@
 //! What holds of every plan, whatever the facts: no table of rows, but arbitrary combinations of them,
 //! also of those that never meet.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 #![allow(
     clippy::struct_excessive_bools,
     reason = "a case is as wide as the facts"

@@ -2,7 +2,12 @@
 //!
 //! One control plane serves all of them. Each test has its own namespace, its own Organization, its
 //! own fake of Astro and its own operator processes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod admin;
 mod admission;

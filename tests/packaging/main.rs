@@ -2,7 +2,12 @@
 //!
 //! There is no kubelet: a test that needs a pod to run does what the pod would do, with the image's program as the
 //! pod's service account.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod calls;
 mod chart;

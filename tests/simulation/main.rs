@@ -5,7 +5,12 @@
 //! answers, crashes, pauses and what people do follow from one number, the seed: the same seed is the
 //! same run. A failing run prints its seed and what happened; `SIMULATION_SEED=n` runs that one alone
 //! and `SIMULATION_RUNS=n` so many of each kind.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 #![allow(
     clippy::struct_excessive_bools,
     clippy::unnecessary_wraps,

@@ -1,5 +1,10 @@
 //! The fake of the Astro API, over HTTP.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::time::{Duration, Instant};
 
