@@ -806,7 +806,11 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             let wait = facts
                 .spacing
                 .saturating_mul(1 << facts.record.resends.min(10));
-            let last = facts.record.invited_at.as_ref().map(|time| time.0 + wait);
+            let last = facts
+                .record
+                .invited_at
+                .as_ref()
+                .map(|time| later(time.0, wait));
             match last.filter(|time| *time > facts.now) {
                 Some(time) => spaced(time),
                 None => again(facts, invite, true),
@@ -1114,10 +1118,16 @@ fn settling() -> Plan {
     }
 }
 
+/// That moment and as much later, or the end of time: a status or Astro may name any moment.
+#[must_use]
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
 /// Whether an invite that expires then can no longer be accepted at `now`, by Astro's clock.
 #[must_use]
 pub fn is_over(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
-    expires_at.is_some_and(|time| now > time + EXPIRY_GRACE)
+    expires_at.is_some_and(|time| now > later(time, EXPIRY_GRACE))
 }
 
 /// Whether the recorded invite expired. One that is known to have ended before does not expire any more,
@@ -1139,7 +1149,7 @@ fn at_expiry(facts: &Facts<'_>) -> Step {
 /// Waits until an invite that expires then is over.
 fn once_over(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> Step {
     expires_at
-        .map(|time| time + EXPIRY_GRACE)
+        .map(|time| later(time, EXPIRY_GRACE))
         .filter(|time| *time >= facts.now)
         .map_or(Step::Rest, Step::AwaitTime)
 }
