@@ -82,6 +82,10 @@ struct Run {
     /// How long the list of users may lag behind a call.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     listing_delay: Duration,
+    /// How far Astro's clock is believed to be from this machine's at most: a wrong date in an answer
+    /// must not let invitations expire.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    clock_tolerance: Duration,
     /// How far apart e-mails to one address are at least.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     email_spacing: Duration,
@@ -267,7 +271,8 @@ fn connect(config: kube::Config) -> Result<kube::Client, String> {
 
 async fn run(args: Run) -> Result<(), String> {
     let astro = Endpoint::with_deadline(&args.astro_url, args.request_deadline)
-        .map_err(|error| format!("--astro-url: {error}"))?;
+        .map_err(|error| format!("--astro-url: {error}"))?
+        .clock_within(args.clock_tolerance);
     check_waits(&args)?;
     let config = cluster().await?;
     let namespace = args
