@@ -51,6 +51,13 @@ pub enum UrlError {
     Client(#[from] reqwest::Error),
 }
 
+/// Whether a text can be an ID, which is one segment of a path. A URL has no way to write the others, and
+/// drops tabs and line ends even inside of "..".
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.chars().any(char::is_control)
+}
+
 /// What began it: what stands before is the library's own wording.
 fn root_cause(error: &reqwest::Error) -> &dyn std::error::Error {
     std::iter::successors(error.source(), |&cause| cause.source())
@@ -146,11 +153,7 @@ impl Endpoint {
 
     /// The URL of a path: each segment is one segment, whatever is in it.
     fn url(&self, segments: &[&str]) -> Result<Url, Error> {
-        // A URL has no way to write these, and drops tabs and line ends even inside of "..".
-        let unfit = |segment: &&&str| {
-            matches!(**segment, "" | "." | "..") || segment.chars().any(char::is_control)
-        };
-        if let Some(bad) = segments.iter().find(unfit) {
+        if let Some(bad) = segments.iter().find(|segment| !is_id(segment)) {
             return Err(Error::Refused(Refusal {
                 status: 400,
                 from_api: false,

@@ -583,6 +583,9 @@ impl Turn<'_> {
         {
             return Some(answer.clone());
         }
+        if !astro::http::is_id(id) {
+            return Some(Named::Refused("it is not an ID".to_owned()));
+        }
         let answer = match self.get_invite(id).await {
             Err(at) => return Some(Named::InLine(self.at(at))),
             // Only Astro's own word that there is none says anything about the invitation.
