@@ -22,6 +22,7 @@ use orginvite_operator::plan::{
     Doubt, Facts, Found, Lookup, Named, Observation, Own, Plan, Saying, Sight, State, Step,
     is_over, plan,
 };
+use orginvite_operator::reconcile::report;
 use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};
 use orginvite_operator::resources::{OrgInvite, OrgInviteStatus, Reason};
 use proptest::prelude::*;
@@ -121,6 +122,15 @@ fn role() -> impl Strategy<Value = Role> {
 /// A moment around now, on both sides of every limit that counts.
 fn moment() -> impl Strategy<Value = Timestamp> {
     select(vec![-3000, -20, -4, -1, 1, 4, 20, 3000]).prop_map(|minutes| now() + minutes.minutes())
+}
+
+fn extreme() -> impl Strategy<Value = Timestamp> {
+    let around = [Timestamp::MIN, Timestamp::UNIX_EPOCH, now(), Timestamp::MAX];
+    let near = select(vec![-400_i64, -301, -1, 0, 1, 299, 400]);
+    (select(around.to_vec()), near).prop_map(|(time, seconds)| {
+        let seconds = jiff::SignedDuration::from_secs(seconds);
+        time.saturating_add(seconds).unwrap()
+    })
 }
 
 fn later() -> impl Strategy<Value = Timestamp> {
@@ -468,6 +478,26 @@ proptest! {
             | State::Obscured(saying) | State::Member { saying, .. } = plan.state
         {
             prop_assert!(!saying.message.contains("elsewhere"));
+        }
+    }
+
+    /// No moment that a status, Astro or a clock may name is too far away.
+    #[test]
+    fn no_moment_is_too_far_away(
+        case in case(),
+        (now, expiry, sent, gone) in (extreme(), extreme(), extreme(), extreme()),
+    ) {
+        let mut case = case;
+        case.now = now;
+        case.record.expires_at = Some(Time(expiry));
+        case.record.invited_at = Some(Time(sent));
+        case.record.gone_since = case.record.gone_since.map(|_| Time(gone));
+        if let Sight::Pending(found) = &mut case.observed.sight {
+            found[0].expires_at = Some(expiry);
+        }
+        let plan = case.plan();
+        for blind in [true, false] {
+            let _ = report::status(&case.record, &plan.state, blind, 1, now);
         }
     }
 

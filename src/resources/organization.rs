@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -109,9 +110,12 @@ impl OrganizationSpec {
     /// How often the organization's people are read.
     #[must_use]
     pub fn sync_interval(&self) -> Duration {
-        self.sync_interval
-            .parse::<kube::core::Duration>()
-            .map_or(Duration::from_mins(5), Duration::from)
+        let interval: Option<SignedDuration> = self.sync_interval.parse().ok();
+        interval
+            .and_then(|interval| Duration::try_from(interval).ok())
+            .map_or(Duration::from_mins(5), |interval| {
+                interval.clamp(Duration::from_secs(1), Duration::from_hours(24))
+            })
     }
 }
 

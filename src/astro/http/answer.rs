@@ -122,7 +122,8 @@ pub fn clean(text: &str) -> String {
     let words: Vec<&str> = one_line
         .split_whitespace()
         .map(|word| match word {
-            _ if word.contains("://") => "[link]",
+            // Also without its scheme, or a part of one.
+            _ if word.contains("//") || (word.contains('/') && word.contains('.')) => "[link]",
             _ if word.contains('@') => "[address]",
             _ => word,
         })
@@ -231,6 +232,8 @@ mod tests {
         let text =
             "a\u{1b}[31m\n <ann@astro.example> has htt\u{0}ps://astro.example/t/1\r\nalready";
         assert_eq!(clean(text), "a[31m [address] has [link] already");
+        let bare = "at astro.example/invites?ticket=t, not /invites or 1.5";
+        assert_eq!(clean(bare), "at [link] not /invites or 1.5");
         assert_eq!(clean(&"x".repeat(400)).len(), TEXT_LIMIT);
     }
 
