@@ -43,6 +43,7 @@ pub async fn run(plan: &Plan) {
         let mut missed = 0;
         for strike in lane {
             tokio::time::sleep_until((begun + strike.at).into()).await;
+            stage.at_work().await;
             let outcome = cast.strike(strike).await;
             missed += u32::from(outcome.is_err());
             println!("{:>6.1} s {:?}: {outcome:?}", begun.elapsed().as_secs_f64(), strike.fault);

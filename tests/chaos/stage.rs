@@ -15,7 +15,7 @@ use orginvite_operator::resources::Organization;
 use parking_lot::Mutex;
 use serde_json::json;
 use support::control_plane::ControlPlane;
-use support::fake_astro::{Behaviour, FakeAstro, PostMember, PostPending};
+use support::fake_astro::{Behaviour, FakeAstro, Outcome, PostMember, PostPending};
 use support::operator::Operator;
 
 use crate::cable::Cable;
@@ -38,6 +38,8 @@ const OPERATORS: &str = "operators";
 const ORGANIZATION: &str = "default";
 /// Where people write their manifests.
 pub const TEAMS: [&str; 3] = ["team-a", "team-b", "team-c"];
+/// How long a fault waits at most until there is something to disturb.
+const AT_WORK: Duration = Duration::from_secs(10);
 /// How long a write of a person may be tried. Longer than any fault.
 const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -268,6 +270,19 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         None
+    }
+
+    /// Waits until somebody has asked Astro something, and got an answer, since now: a fault that strikes where nothing
+    /// is done shows nothing. Not for ever, since other faults go on.
+    pub async fn at_work(&self) {
+        let (begun, mark) = (Instant::now(), self.astro.mark());
+        let answered = || {
+            let calls = self.astro.calls_since(mark);
+            calls.iter().any(|call| matches!(call.outcome, Outcome::Status(200 | 204)))
+        };
+        while begun.elapsed() < AT_WORK && !answered() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Does something with the process of a replica, when it has one.
