@@ -25,6 +25,10 @@ pub struct Cast {
 /// What a fault came to, for who reads along.
 pub type Outcome = Result<String, String>;
 
+/// How long after the lease has expired a request may still take effect. Together with the time for which its sender
+/// waited for an answer, that is less than the settle time.
+const LATE: Duration = Duration::from_millis(1200);
+
 /// Lists lag by this much when they lag too much.
 pub const TOO_LONG: Duration = SETTLE.saturating_add(Duration::from_secs(1));
 
@@ -156,7 +160,7 @@ impl Cast {
                 let slowly = AstroFault::Delay(*point, REQUEST_DEADLINE / 3);
                 astro.fault(Target::Every, slowly, Times::UntilCleared);
                 // Longer than the operator waits, and not so long that the settle time would not do.
-                let too_slowly = AstroFault::Delay(*point, REQUEST_DEADLINE);
+                let too_slowly = AstroFault::Delay(*point, REQUEST_DEADLINE * 5 / 3);
                 astro.fault(Operation::CreateInvite, too_slowly, Times::Next(4));
                 sleep(lasts).await;
                 astro.clear_faults();
@@ -271,17 +275,22 @@ impl Cast {
             }
         };
         let complete = all.await;
-        if complete {
-            stage.kill(leader, away);
+        if !complete {
+            return Err("not everything arrived at once".to_owned());
         }
-        for gate in deletes.into_iter().chain(posts) {
+        stage.kill(leader, away);
+        let [replacing, revoking, revoking_late] = deletes;
+        let [sending, recording] = posts;
+        for gate in [replacing, revoking, recording] {
             gate.release();
         }
-        if complete {
-            Ok(format!("pod-{leader}"))
-        } else {
-            Err("not everything arrived at once".to_owned())
-        }
+        // Who takes over has read the organization by then, and its settle time is not over.
+        tokio::spawn(async move {
+            sleep(LEASE + LATE).await;
+            sending.release();
+            revoking_late.release();
+        });
+        Ok(format!("pod-{leader}"))
     }
 
     async fn kill_at_status_write(&self, away: Duration, arrives: bool) -> Outcome {

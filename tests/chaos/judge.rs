@@ -33,10 +33,12 @@ impl<'a> Judge<'a> {
 
     /// E-mails without a cause, beside another invitation, to members, and too close to each other.
     pub fn emails(&self) -> Vec<String> {
+        // In this order: each e-mail's call is among the calls.
+        let mails = self.stage.astro.mails();
         let calls = self.stage.astro.calls();
         let arrived = |call: u64| calls[usize::try_from(call).unwrap() - 1].at;
         let mut by_address: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for mail in self.stage.astro.mails() {
+        for mail in mails {
             by_address.entry(mail.address.clone()).or_default().push(mail);
         }
         let mut wrong = Vec::new();
@@ -146,13 +148,18 @@ impl<'a> Judge<'a> {
     /// with the policy Retain, or lost its finalizer before what was sent for it was recorded and taken back.
     fn without_owner(&self, person: &Person, objects: &[OrgInvite], calls: &[Call]) -> Vec<String> {
         let account = person.account();
-        let mails = self.stage.astro.mails();
+        let sent = |invite: &str| {
+            let mut calls = calls.iter();
+            let post = calls.find(|call| {
+                call.operation == Operation::CreateInvite && call.invite_id.as_deref() == Some(invite)
+            });
+            post.map_or_else(Instant::now, |post| post.at)
+        };
         let live = self.stage.astro.live_invites(&person.email);
         live.iter()
             .filter(|invite| !objects.iter().any(|object| recorded(object) == Some(&invite.id)))
             .filter(|invite| {
-                let mail = mails.iter().find(|mail| mail.invite_id == invite.id).unwrap();
-                let sent = calls[usize::try_from(mail.call).unwrap() - 1].at;
+                let sent = sent(&invite.id);
                 !account.let_go.iter().any(|let_go| sent <= *let_go + REQUEST_DEADLINE)
             })
             .filter(|_| self.misled(person, calls).is_none())

@@ -43,6 +43,9 @@ pub async fn run(plan: &Plan) {
         let mut missed = 0;
         for strike in lane {
             tokio::time::sleep_until((begun + strike.at).into()).await;
+            if !plan.length.is_zero() && begun.elapsed() > plan.length {
+                break;
+            }
             stage.at_work().await;
             let outcome = cast.strike(strike).await;
             missed += u32::from(outcome.is_err());
@@ -70,6 +73,7 @@ pub async fn run(plan: &Plan) {
     problems.extend(growth(&stage));
     tell(&stage, &everybody);
     keeper.abort();
+    if std::env::var("KEEP").is_ok() { println!("{}", keep_logs(&stage, seed)); }
     let missed: u32 = missed.iter().sum();
     if plan.length.is_zero() && missed > 0 {
         problems.push(format!("{missed} faults did not come about"));

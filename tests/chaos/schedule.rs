@@ -121,8 +121,14 @@ pub struct Schedule {
 impl Schedule {
     pub fn draw(plan: &Plan) -> Self {
         let mut rng = StdRng::seed_from_u64(plan.seed);
-        let decks = [processes, cluster, astro];
-        let lanes = decks.map(|deck| lane(&mut rng, plan, deck));
+        // Where each comes once, the API server is there for the others first: without it nothing goes on.
+        let late = Duration::from_secs(if plan.length.is_zero() { 15 } else { 2 });
+        let soon = Duration::from_secs(2);
+        let lanes = [
+            lane(&mut rng, plan, processes, soon),
+            lane(&mut rng, plan, cluster, late),
+            lane(&mut rng, plan, astro, soon),
+        ];
         let ends = lanes.iter().flatten().map(|strike| strike.at + strike.lasts);
         let length = ends.max().unwrap_or_default().max(plan.length);
         let scripts = (0..plan.people)
@@ -152,9 +158,10 @@ fn lane(
     rng: &mut StdRng,
     plan: &Plan,
     deck: fn(&mut StdRng, &Plan) -> Vec<(Fault, Duration)>,
+    begins: Duration,
 ) -> Vec<Strike> {
     let mut strikes = Vec::new();
-    let mut at = Duration::from_secs(2);
+    let mut at = begins;
     loop {
         for (fault, lasts) in deck(rng, plan) {
             at += millis(rng, if plan.length.is_zero() { 200..800 } else { 500..5000 });
@@ -210,10 +217,6 @@ fn cluster(rng: &mut StdRng, _: &Plan) -> Vec<(Fault, Duration)> {
 }
 
 fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
-    let point = |rng: &mut StdRng| {
-        let both = [HoldPoint::BeforeEffect, HoldPoint::AfterEffect];
-        *both.choose(rng).unwrap()
-    };
     let long = if plan.length.is_zero() { 1 } else { 4 };
     let mut deck = vec![
         (Fault::Answers(answers(rng)), millis(rng, 1000..4000)),
@@ -227,7 +230,8 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
             ),
             millis(rng, 2000..4000) * long,
         ),
-        (Fault::Slow(point(rng)), millis(rng, 2000..4000) * long),
+        (Fault::Slow(HoldPoint::BeforeEffect), millis(rng, 2000..4000) * long),
+        (Fault::Slow(HoldPoint::AfterEffect), millis(rng, 2000..4000) * long),
         (Fault::RateLimit, millis(rng, 2000..4000) * long),
         (Fault::TokenExpires, millis(rng, 1000..3000) * long),
         (Fault::ListsLag, millis(rng, 2000..4000) * long),
