@@ -160,7 +160,7 @@ impl Cast {
                 let slowly = AstroFault::Delay(*point, REQUEST_DEADLINE / 3);
                 astro.fault(Target::Every, slowly, Times::UntilCleared);
                 // Longer than the operator waits, and not so long that the settle time would not do.
-                let too_slowly = AstroFault::Delay(*point, REQUEST_DEADLINE * 5 / 3);
+                let too_slowly = AstroFault::Delay(*point, REQUEST_DEADLINE * 2);
                 astro.fault(Operation::CreateInvite, too_slowly, Times::Next(4));
                 sleep(lasts).await;
                 astro.clear_faults();
@@ -196,9 +196,21 @@ impl Cast {
                 Ok(String::new())
             }
             Fault::ListsLagTooLong => {
+                let people: Vec<_> = (0..8).map(|_| self.somebody()).collect();
+                let act = async |people: &[Arc<Person>], act: Act| {
+                    futures::future::join_all(people.iter().map(|person| person.act(&act))).await
+                };
+                act(&people[..6], Act::Create).await;
                 let begun = Instant::now();
                 astro.change_behaviour(|behaviour| behaviour.list_delay = TOO_LONG);
-                sleep(lasts).await;
+                sleep(lasts / 4).await;
+                act(&people[6..], Act::Create).await;
+                act(&people[..2], Act::EditRole).await;
+                act(&people[2..4], Act::Delete).await;
+                act(&people[4..5], Act::Accept).await;
+                sleep(lasts / 4).await;
+                act(&people[2..3], Act::Create).await;
+                sleep(lasts / 2).await;
                 astro.change_behaviour(|behaviour| behaviour.list_delay = Duration::ZERO);
                 stage.lags.lock().push((begun, Instant::now()));
                 Ok(String::new())

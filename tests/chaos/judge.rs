@@ -137,6 +137,9 @@ impl<'a> Judge<'a> {
         }
         wrong.extend(objects.keys().map(|address| format!("{address}: an object of nobody")));
         let organization = self.stage.organization().await;
+        if Stage::is_suspicious(&organization) {
+            wrong.push("the Organization does not believe what it reads".to_owned());
+        }
         let conditions = organization.status.map(|status| status.conditions).unwrap_or_default();
         if !conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True") {
             wrong.push(format!("the Organization is not ready: {conditions:?}"));

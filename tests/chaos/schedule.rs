@@ -112,6 +112,8 @@ pub enum Act {
 pub struct Schedule {
     /// One fault at a time in each lane; the lanes go on beside each other.
     pub lanes: [Vec<Strike>; 3],
+    /// What comes by itself: it excuses much, which would hide what the others show.
+    pub late_lists: Strike,
     /// What happens to each person, in order.
     pub scripts: Vec<Vec<(Duration, Act)>>,
     /// When the last fault is over.
@@ -131,11 +133,17 @@ impl Schedule {
         ];
         let ends = lanes.iter().flatten().map(|strike| strike.at + strike.lasts);
         let length = ends.max().unwrap_or_default().max(plan.length);
+        let late_lists = Strike {
+            at: Duration::ZERO,
+            lasts: millis(&mut rng, 8000..10_000),
+            fault: Fault::ListsLagTooLong,
+        };
         let scripts = (0..plan.people)
             .map(|_| script(&mut rng, length))
             .collect();
         Self {
             lanes,
+            late_lists,
             scripts,
             length,
         }
@@ -239,8 +247,6 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         (Fault::CutAstro, Duration::ZERO),
     ];
     deck.shuffle(rng);
-    // Where it ends, other promises begin again: at the end of what is dealt.
-    deck.push((Fault::ListsLagTooLong, millis(rng, 8000..10_000)));
     deck
 }
 

@@ -345,6 +345,12 @@ impl Stage {
         persist("the Organization", async || api.get(ORGANIZATION).await).await
     }
 
+    /// Whether the Organization says that it does not believe what it reads.
+    pub fn is_suspicious(organization: &Organization) -> bool {
+        let status = organization.status.as_ref();
+        status.is_some_and(|status| status.conditions.iter().any(|one| one.type_ == "Suspicious"))
+    }
+
     /// Astro's clock goes on by six minutes: what is past its expiry is so beyond any doubt.
     pub fn pass_time(&self) {
         let mut jumps = self.jumps.lock();
