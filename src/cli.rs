@@ -185,7 +185,8 @@ pub fn main() -> ExitCode {
     rustls::crypto::ring::default_provider()
         .install_default()
         .ok();
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
+    // One thread carries a thousand objects a second; more would spend their time waking each other.
+    let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
     {

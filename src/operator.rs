@@ -35,8 +35,8 @@ use crate::resources::{OrgInvite, Organization};
 use crate::state_metrics;
 use crate::takeover;
 
-/// How many `OrgInvite`s are reconciled at once.
-const CONCURRENCY: u16 = 32;
+/// How many `OrgInvite`s are reconciled at once: enough to keep an API server busy, each with a connection.
+const CONCURRENCY: u16 = 16;
 /// How long a reconcile under way may take beside its calls to Astro once the operator is to stop.
 const CLUSTER_ALLOWANCE: Duration = Duration::from_secs(10);
 
@@ -295,12 +295,11 @@ fn control_invites(
         .default_backoff()
         .modify(slim)
         .reflect(writer);
-    let trigger = context.trigger_invites.clone();
-    let events = context.invites.clone().follow(events, move |others| {
-        for other in others {
-            trigger.send(other).ok();
-        }
-    });
+    let triggering = Arc::clone(context);
+    let events = context
+        .invites
+        .clone()
+        .follow(events, move |other| triggering.trigger(other));
     let reconciles = context.metrics.org_invites.clone();
     Controller::for_stream(reconciles.seen(events.applied_objects()), store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
@@ -373,10 +372,7 @@ fn trigger_namespace(namespace: &PartialObjectMeta<Namespace>, context: &Context
     let name = namespace.name_any();
     for object in context.invites.all() {
         if object.metadata.namespace.as_deref() == Some(&name) {
-            context
-                .trigger_invites
-                .send(ObjectRef::from_obj(object.as_ref()))
-                .ok();
+            context.trigger(&object);
         }
     }
 }
@@ -386,10 +382,7 @@ fn trigger_token(secret: &PartialObjectMeta<Secret>, context: &Context) {
     let name = secret.name_any();
     for object in context.organizations.state() {
         if object.spec.token_secret_ref.name == name {
-            context
-                .trigger_organizations
-                .send(ObjectRef::from_obj(object.as_ref()))
-                .ok();
+            context.trigger_organization(&object);
         }
     }
 }

@@ -11,7 +11,6 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::core::ObjectMeta;
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
@@ -41,14 +40,14 @@ pub async fn begin(term: &Arc<Term>, context: &Context) {
         "Organizations",
         Api::<Organization>::all(client.clone()),
         ListParams::default(),
-        &context.organizations,
+        || context.organizations.state(),
         holds,
     );
     let namespaces = catch_up(
         "namespaces",
         Api::<Namespace>::all(client.clone()),
         ListParams::default(),
-        &context.namespaces,
+        || context.namespaces.state(),
         holds,
     );
     let invites = catch_up(
@@ -58,7 +57,7 @@ pub async fn begin(term: &Arc<Term>, context: &Context) {
             field_selector: context.invite_selector(),
             ..ListParams::default()
         },
-        context.invites.store(),
+        || context.invites.all(),
         holds,
     );
     let (organizations, namespaces, invites) = tokio::join!(organizations, namespaces, invites);
@@ -71,16 +70,10 @@ pub async fn begin(term: &Arc<Term>, context: &Context) {
         "the caches are new enough: planning begins"
     );
     for object in context.organizations.state() {
-        context
-            .trigger_organizations
-            .send(ObjectRef::from_obj(object.as_ref()))
-            .ok();
+        context.trigger_organization(&object);
     }
     for object in context.invites.all() {
-        context
-            .trigger_invites
-            .send(ObjectRef::from_obj(object.as_ref()))
-            .ok();
+        context.trigger(&object);
     }
 }
 
@@ -90,7 +83,7 @@ async fn catch_up<L, C>(
     what: &'static str,
     api: Api<L>,
     selection: ListParams,
-    cache: &Store<C>,
+    cache: impl Fn() -> Vec<Arc<C>>,
     holds: impl Fn() -> bool,
 ) -> bool
 where
@@ -112,8 +105,7 @@ where
         };
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && holds() {
-            let state = cache.state();
-            if listed.is_in(state.iter().map(|object| object.meta())) {
+            if listed.is_in(cache().iter().map(|object| object.meta())) {
                 return true;
             }
             tokio::time::sleep(GLANCE).await;

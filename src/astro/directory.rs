@@ -3,6 +3,8 @@
 //! One task reads the whole organization again and again, so that watching N people costs N/100
 //! calls an interval and not N.
 
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +17,13 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::budget::{Budget, Class, Verb};
-use super::{Astro, Error, Invite, Listing, Refusal, Role, User, UserStatus};
+use super::{Astro, Error, Invite, Listing, Refusal, Role, Subject, User, UserStatus};
 use crate::metrics::OrganizationMetrics;
 use crate::random;
 use crate::resources::Address;
 
 /// Rows of one page.
 const PAGE: usize = 100;
-/// Rows that a page repeats of the one before. Rows keep their order (oldest first) and move only
-/// when one before them goes; then the repeated row is another one.
-const OVERLAP: usize = 1;
 /// How often a pass is begun again when rows moved under it, before it counts as failed.
 const ATTEMPTS: u32 = 3;
 /// So many people may go between two passes without a doubt; see [`Loss`].
@@ -45,7 +44,7 @@ pub enum Person {
     /// Invited; the latest expiry first, never empty.
     Pending {
         /// The invites.
-        invites: Vec<Invite>,
+        invites: Vec<Pending>,
         /// The role of the row; whether pending rows have one is not known.
         role: Option<Role>,
     },
@@ -53,6 +52,17 @@ pub enum Person {
     Barred,
     /// Invited, but the row shows no invite.
     Unidentified,
+}
+
+/// A pending invite, as far as a plan is made from it: there may be thousands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pending {
+    /// ID of the invite.
+    pub id: Box<str>,
+    /// When it expires; `None` when Astro's text is no time that we can read.
+    pub expires_at: Option<Timestamp>,
+    /// Who sent it: mostly one for all.
+    pub inviter: Option<Arc<Subject>>,
 }
 
 /// What one complete pass saw.
@@ -481,46 +491,18 @@ impl Directory {
     async fn pass(&self) -> Result<HashMap<Address, Person>, Error> {
         let invited = self.list(Listing::WithInvites).await?;
         let everybody = self.list(Listing::Everybody).await?;
-        let mut people = HashMap::with_capacity(everybody.len());
-        for user in everybody {
-            let person = match user.status {
-                UserStatus::Active => Person::Member {
-                    user_id: user.id,
-                    role: user.role,
-                },
-                // Without an invite in the other list, the row is what is left of an ended one.
-                UserStatus::Pending => continue,
-                UserStatus::Inactive | UserStatus::Banned | UserStatus::Unknown => Person::Barred,
-            };
-            insert(&mut people, &user.username, person);
-        }
-        for user in invited {
-            let person = match user.status {
-                UserStatus::Active => Person::Member {
-                    user_id: user.id,
-                    role: user.role,
-                },
-                UserStatus::Inactive | UserStatus::Banned | UserStatus::Unknown => Person::Barred,
-                UserStatus::Pending if user.invites.is_empty() => Person::Unidentified,
-                UserStatus::Pending => {
-                    let mut invites = user.invites;
-                    invites.sort_by_key(|invite| std::cmp::Reverse(invite.expires_at));
-                    Person::Pending {
-                        invites,
-                        role: user.role,
-                    }
-                }
-            };
-            insert(&mut people, &user.username, person);
+        let mut people = HashMap::with_capacity(everybody.len().max(invited.len()));
+        for (address, person) in everybody.into_iter().chain(invited) {
+            insert(&mut people, address, person);
         }
         Ok(people)
     }
 
-    /// All rows of one list, read again when they moved meanwhile.
-    async fn list(&self, listing: Listing) -> Result<Vec<User>, Error> {
+    /// The people of one list, read again when its rows moved meanwhile.
+    async fn list(&self, listing: Listing) -> Result<Vec<(Address, Person)>, Error> {
         for _ in 0..ATTEMPTS {
-            if let Some(users) = self.list_once(listing).await? {
-                return Ok(users);
+            if let Some(people) = self.list_once(listing).await? {
+                return Ok(people);
             }
         }
         Err(Error::Unknown {
@@ -530,25 +512,30 @@ impl Directory {
         })
     }
 
-    /// All rows of one list; `None` when they moved while they were read.
-    async fn list_once(&self, listing: Listing) -> Result<Option<Vec<User>>, Error> {
-        let mut users: Vec<User> = Vec::new();
+    /// The people of one list; `None` when its rows moved while they were read. Rows keep their order
+    /// (oldest first) and move only when one before them goes: then the last row of a page, which the
+    /// next page repeats, is another one there.
+    async fn list_once(&self, listing: Listing) -> Result<Option<Vec<(Address, Person)>>, Error> {
+        let mut people = Vec::new();
+        let mut inviter = None;
+        let mut rows = 0;
+        let mut last: Option<String> = None;
         loop {
-            let offset = users.len().saturating_sub(OVERLAP);
-            let page = self.page(listing, offset).await?;
-            let repeated = users.len() - offset;
-            let agrees = page.users.len() >= repeated
-                && users[offset..]
-                    .iter()
-                    .zip(&page.users)
-                    .all(|(a, b)| a.id == b.id);
-            if !agrees {
+            let page = self
+                .page(listing, rows - usize::from(last.is_some()))
+                .await?;
+            let mut users = page.users.into_iter();
+            if last.is_some() && users.next().map(|user| user.id) != last {
                 return Ok(None);
             }
-            let fresh = page.users.len() - repeated;
-            users.extend(page.users.into_iter().skip(repeated));
-            if users.len() >= page.total || fresh == 0 {
-                return Ok((users.len() == page.total).then_some(users));
+            let before = rows;
+            for user in users {
+                rows += 1;
+                last = Some(user.id.clone());
+                people.extend(shown(user, listing, &mut inviter));
+            }
+            if rows >= page.total || rows == before {
+                return Ok((rows == page.total).then_some(people));
             }
         }
     }
@@ -578,27 +565,72 @@ pub fn backoff(failures: u32) -> Duration {
     full.mul_f64(random::draw(|rng| rng.random_range(0.5..1.0)))
 }
 
+/// Whom one row shows, and as what; `inviter` is that of the row before.
+fn shown(
+    user: User,
+    listing: Listing,
+    inviter: &mut Option<Arc<Subject>>,
+) -> Option<(Address, Person)> {
+    // A row without an address that we could invite is nobody's.
+    let address = Address::parse(&user.username).ok()?;
+    let person = match (user.status, listing) {
+        (UserStatus::Active, _) => Person::Member {
+            user_id: user.id,
+            role: user.role,
+        },
+        (UserStatus::Inactive | UserStatus::Banned | UserStatus::Unknown, _) => Person::Barred,
+        // Without an invite in the other list, the row is what is left of an ended one.
+        (UserStatus::Pending, Listing::Everybody) => return None,
+        (UserStatus::Pending, Listing::WithInvites) if user.invites.is_empty() => {
+            Person::Unidentified
+        }
+        (UserStatus::Pending, Listing::WithInvites) => {
+            let mut invites = Vec::with_capacity(user.invites.len());
+            invites.extend(
+                user.invites
+                    .into_iter()
+                    .map(|invite| pending(invite, inviter)),
+            );
+            invites.sort_by_key(|invite: &Pending| Reverse(invite.expires_at));
+            Person::Pending {
+                invites,
+                role: user.role,
+            }
+        }
+    };
+    Some((address, person))
+}
+
+/// What is kept of an invite; of its inviter nothing, if it is the one before.
+fn pending(invite: Invite, before: &mut Option<Arc<Subject>>) -> Pending {
+    let inviter = invite.inviter.map(|inviter| match before {
+        Some(before) if **before == inviter => Arc::clone(before),
+        _ => Arc::clone(before.insert(Arc::new(inviter))),
+    });
+    Pending {
+        id: invite.id.into(),
+        expires_at: invite.expires_at,
+        inviter,
+    }
+}
+
 /// Adds what one row says. Several rows for one mailbox: a member outweighs everything, and then
 /// whoever must not be written to.
-fn insert(people: &mut HashMap<Address, Person>, username: &str, person: Person) {
+fn insert(people: &mut HashMap<Address, Person>, address: Address, person: Person) {
     let weight = |person: &Person| match person {
         Person::Member { .. } => 3,
         Person::Barred => 2,
         Person::Unidentified => 1,
         Person::Pending { .. } => 0,
     };
-    // A row without an address that we could invite is nobody's.
-    let Ok(address) = Address::parse(username) else {
-        return;
-    };
     match people.entry(address) {
-        std::collections::hash_map::Entry::Vacant(entry) => {
+        Entry::Vacant(entry) => {
             entry.insert(person);
         }
-        std::collections::hash_map::Entry::Occupied(mut entry) => match (entry.get_mut(), person) {
+        Entry::Occupied(mut entry) => match (entry.get_mut(), person) {
             (Person::Pending { invites, .. }, Person::Pending { invites: more, .. }) => {
                 invites.extend(more);
-                invites.sort_by_key(|invite| std::cmp::Reverse(invite.expires_at));
+                invites.sort_by_key(|invite| Reverse(invite.expires_at));
             }
             (before, person) if weight(&person) > weight(before) => *before = person,
             _ => {}

@@ -151,16 +151,29 @@ impl Term {
         )
     }
 
-    /// Drops what is known of addresses of which nothing has to be known any longer.
-    pub fn sweep(&self, timing: Timing) {
-        self.memories.lock().retain(|_, memory| {
-            // Whoever has a clone plans, or is about to.
-            Arc::strong_count(memory) > 1
-                || memory
-                    .try_lock()
-                    .is_ok_and(|memory| !memory.is_idle(timing))
-        });
+    /// Drops what is known of an address, if nothing has to be known any longer.
+    pub fn forget_idle(&self, organization_id: &str, address: &Address, timing: Timing) {
+        let key = (organization_id.to_owned(), address.clone());
+        let mut memories = self.memories.lock();
+        if memories
+            .get(&key)
+            .is_some_and(|memory| is_idle(memory, timing))
+        {
+            memories.remove(&key);
+        }
     }
+
+    /// Drops what is known of all addresses of which nothing has to be known any longer.
+    pub fn sweep(&self, timing: Timing) {
+        self.memories
+            .lock()
+            .retain(|_, memory| !is_idle(memory, timing));
+    }
+}
+
+/// Whether nobody needs the memory. Whoever has a clone of it plans, or is about to.
+fn is_idle(memory: &SharedMemory, timing: Timing) -> bool {
+    Arc::strong_count(memory) == 1 && memory.try_lock().is_ok_and(|memory| memory.is_idle(timing))
 }
 
 #[cfg(test)]

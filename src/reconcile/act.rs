@@ -219,7 +219,8 @@ impl Turn<'_> {
         let state = if self.blind() && refusal.from_api && matches!(refusal.status, 400 | 404) {
             // Where nobody can look, that is the best word there is: the invitation ended.
             if let Some(replaced) = attempt.replaces.clone() {
-                self.memory.watched = Some((replaced, Instant::now(), Lookup::GoneOnce));
+                let watched = (replaced, Instant::now(), Lookup::GoneOnce);
+                self.memory.watched = Some(Box::new(watched));
             }
             State::Unchanged
         } else {
@@ -348,7 +349,7 @@ impl Turn<'_> {
             reason: Reason::NotPermitted,
             message: "The person has a pending invitation that this operator did not send, and the token may not list users, so that nobody can tell its role and whether this namespace may touch it. Revoke it in Astro, then set the annotation iam.astronomer.io/resend-requested-at to a new value".to_owned(),
         };
-        self.memory.refused = Some((self.occasion(), saying.clone()));
+        self.memory.refused = Some(Box::new((self.occasion(), saying.clone())));
         let status = self.status(&closed(record, attempt), &State::Stalled(saying));
         self.write(object, &status).await?;
         Ok(Action::await_change())
@@ -514,7 +515,7 @@ impl Turn<'_> {
             },
         };
         if verb == Verb::Post {
-            self.memory.refused = Some((self.occasion(), saying.clone()));
+            self.memory.refused = Some(Box::new((self.occasion(), saying.clone())));
         }
         State::Stalled(saying)
     }

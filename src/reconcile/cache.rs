@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt};
-use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use parking_lot::RwLock;
@@ -13,6 +12,9 @@ use tokio::sync::watch;
 use crate::resources::{Address, OrgInvite};
 
 type Key = ObjectRef<OrgInvite>;
+
+/// What the names of the annotations begin with that the operator reads.
+const OWN_PREFIX: &str = "iam.astronomer.io/";
 
 /// What is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +42,10 @@ impl Kind {
     }
 }
 
+/// The objects for each address; for none those whose e-mail is no address.
+#[derive(Default)]
+struct Index(HashMap<Option<Address>, Vec<Arc<OrgInvite>>>);
+
 /// Which caches were filled from the cluster once. A reflector's own store wakes only the last one who
 /// waits for that, and here several do.
 #[derive(Debug, Default)]
@@ -65,10 +71,12 @@ impl Filled {
 }
 
 /// The cached `OrgInvite`s.
+///
+/// Whoever decides reads the index, which is never ahead of the store: what it lacks, no plan knows.
 #[derive(Clone)]
 pub struct Invites {
     store: Store<OrgInvite>,
-    by_address: Arc<RwLock<HashMap<Address, Vec<Key>>>>,
+    index: Arc<RwLock<Index>>,
     filled: Arc<Filled>,
 }
 
@@ -78,62 +86,54 @@ impl Invites {
     pub fn new(store: Store<OrgInvite>, filled: Arc<Filled>) -> Self {
         Self {
             store,
-            by_address: Arc::default(),
+            index: Arc::default(),
             filled,
         }
     }
 
     /// Passes the events that `store` was written from on, keeps the index, and calls `affected` with
-    /// the other objects for the address of an object that changed.
+    /// each other object for the address of an object that changed.
     pub fn follow<S>(
         self,
         events: S,
-        affected: impl Fn(Vec<Key>),
+        affected: impl Fn(&OrgInvite),
     ) -> impl Stream<Item = watcher::Result<watcher::Event<OrgInvite>>>
     where
         S: Stream<Item = watcher::Result<watcher::Event<OrgInvite>>>,
     {
-        let index = self;
+        let invites = self;
         events.inspect_ok(move |event| {
             let object = match event {
                 watcher::Event::Apply(object) => {
-                    index.insert(object);
+                    if let Some(cached) = invites.get(&Key::from_obj(object)) {
+                        invites.index.write().insert(cached);
+                    }
                     object
                 }
                 watcher::Event::Delete(object) => {
-                    index.remove(object);
+                    invites.index.write().remove(object);
                     object
                 }
                 watcher::Event::Init | watcher::Event::InitApply(_) => return,
                 watcher::Event::InitDone => {
-                    index.by_address.write().clear();
-                    for object in index.store.state() {
-                        index.insert(&object);
+                    // At once: with a part of it, an object could miss whom it has to wait for.
+                    let mut index = Index::default();
+                    for object in invites.store.state() {
+                        index.insert(object);
                     }
-                    index.filled.mark(Kind::OrgInvites);
+                    *invites.index.write() = index;
+                    invites.filled.mark(Kind::OrgInvites);
                     return;
                 }
             };
             if let Ok(address) = Address::parse(&object.spec.email) {
-                let own = Key::from_obj(object);
-                let mut others = index
-                    .by_address
-                    .read()
-                    .get(&address)
-                    .cloned()
-                    .unwrap_or_default();
-                others.retain(|key| *key != own);
-                if !others.is_empty() {
-                    affected(others);
+                for other in invites.for_address(&address) {
+                    if !is_same(&other, object) {
+                        affected(&other);
+                    }
                 }
             }
         })
-    }
-
-    /// The cache itself.
-    #[must_use]
-    pub fn store(&self) -> &Store<OrgInvite> {
-        &self.store
     }
 
     /// The object of that name, if it exists.
@@ -145,50 +145,57 @@ impl Invites {
     /// All objects.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<OrgInvite>> {
-        self.store.state()
+        self.index.read().0.values().flatten().cloned().collect()
     }
 
     /// The objects for an address, of whatever organization.
     #[must_use]
     pub fn for_address(&self, address: &Address) -> Vec<Arc<OrgInvite>> {
-        let keys = self
-            .by_address
-            .read()
-            .get(address)
+        let index = self.index.read();
+        index
+            .0
+            .get(&Some(address.clone()))
             .cloned()
-            .unwrap_or_default();
-        keys.iter().filter_map(|key| self.store.get(key)).collect()
+            .unwrap_or_default()
     }
+}
 
-    fn insert(&self, object: &OrgInvite) {
-        if let Ok(address) = Address::parse(&object.spec.email) {
-            let key = Key::from_obj(object);
-            let mut index = self.by_address.write();
-            let keys = index.entry(address).or_default();
-            if !keys.contains(&key) {
-                keys.push(key);
-            }
+impl Index {
+    fn insert(&mut self, object: Arc<OrgInvite>) {
+        let address = Address::parse(&object.spec.email).ok();
+        let objects = self
+            .0
+            .entry(address)
+            .or_insert_with(|| Vec::with_capacity(1));
+        match objects.iter_mut().find(|other| is_same(other, &object)) {
+            Some(older) => *older = object,
+            None => objects.push(object),
         }
     }
 
-    fn remove(&self, object: &OrgInvite) {
-        if let Ok(address) = Address::parse(&object.spec.email) {
-            let key = Key::from_obj(object);
-            let mut index = self.by_address.write();
-            if let Some(keys) = index.get_mut(&address) {
-                keys.retain(|known| *known != key);
-                if keys.is_empty() {
-                    index.remove(&address);
-                }
+    fn remove(&mut self, object: &OrgInvite) {
+        let address = Address::parse(&object.spec.email).ok();
+        if let Some(objects) = self.0.get_mut(&address) {
+            objects.retain(|known| !is_same(known, object));
+            if objects.is_empty() {
+                self.0.remove(&address);
             }
         }
     }
 }
 
+/// Whether the two are versions of one object.
+fn is_same(one: &OrgInvite, other: &OrgInvite) -> bool {
+    one.metadata.name == other.metadata.name && one.metadata.namespace == other.metadata.namespace
+}
+
 /// Drops what nobody reads from an object before it is cached.
 pub fn slim(object: &mut OrgInvite) {
-    object.managed_fields_mut().clear();
-    object
-        .annotations_mut()
-        .remove("kubectl.kubernetes.io/last-applied-configuration");
+    let metadata = &mut object.metadata;
+    metadata.managed_fields = None;
+    metadata.labels = None;
+    metadata.owner_references = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.retain(|key, _| key.starts_with(OWN_PREFIX));
+    }
 }

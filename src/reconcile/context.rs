@@ -157,14 +157,26 @@ impl Context {
         objects
     }
 
+    /// Plans an `OrgInvite` again.
+    pub fn trigger(&self, object: &OrgInvite) {
+        // Only its name: the reference may be kept until the invitation expires.
+        let object = ObjectRef::new(&object.name_any())
+            .within(object.metadata.namespace.as_deref().unwrap_or_default());
+        self.trigger_invites.send(object).ok();
+    }
+
     /// Plans all `OrgInvite`s of an Organization again.
     pub fn trigger_all_of(&self, organization: &str) {
         for object in self.invites.all() {
             if object.spec.organization_ref.name == organization {
-                self.trigger_invites
-                    .send(ObjectRef::from_obj(object.as_ref()))
-                    .ok();
+                self.trigger(&object);
             }
         }
+    }
+
+    /// Plans an Organization again.
+    pub fn trigger_organization(&self, object: &Organization) {
+        let object = ObjectRef::from_obj(object);
+        self.trigger_organizations.send(object).ok();
     }
 }

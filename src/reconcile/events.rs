@@ -67,9 +67,12 @@ impl Events {
     #[must_use]
     pub fn new(client: Client) -> Self {
         let (queue, mut waiting) = mpsc::channel::<(ObjectReference, Event)>(WAITING);
-        let recorder = Recorder::new(client, Reporter::from("orginvite-operator"));
+        let reporter = Reporter::from("orginvite-operator");
         tokio::spawn(async move {
             while let Some((object, event)) = waiting.recv().await {
+                // A recorder that lives longer keeps each event for minutes, goes through all of them for
+                // the next one, and repeats the first note of a reason instead of a later one.
+                let recorder = Recorder::new(client.clone(), reporter.clone());
                 if let Err(error) = recorder.publish(&event, &object).await {
                     tracing::debug!(%error, reason = event.reason, "an event could not be written");
                 }

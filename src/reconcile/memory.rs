@@ -10,7 +10,8 @@ use tokio::time::Instant;
 use super::context::Timing;
 use crate::plan::{Lookup, Named, Saying};
 
-/// What this term did on one address. Lost with the term: what must survive is in the object.
+/// What this term did on one address. Lost with the term: what must survive is in the object. In a
+/// burst there are thousands; what is rare is boxed.
 #[derive(Debug, Default)]
 pub struct Memory {
     /// The end of our last call that could have changed the address in Astro.
@@ -27,7 +28,7 @@ pub struct Memory {
     /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
     pub revoked: Option<Revoked>,
     /// Why Astro refused the last POST, and for what.
-    pub refused: Option<(Occasion, Saying)>,
+    pub refused: Option<Box<(Occasion, Saying)>>,
     /// get-invite answered that the recorded invite does not exist, first asked under the pass begun
     /// then.
     pub gone: Option<(String, Instant)>,
@@ -37,9 +38,9 @@ pub struct Memory {
     /// with it, and no pass did since.
     pub unlisted: Option<String>,
     /// The last answer of get-invite where nobody can look at the list: for which invite, and when.
-    pub watched: Option<(String, Instant, Lookup)>,
+    pub watched: Option<Box<(String, Instant, Lookup)>>,
     /// What get-invite said of the invite that a person named.
-    pub named: Option<(String, Named)>,
+    pub named: Option<Box<(String, Named)>>,
     /// Failures of calls to Astro in a row, and when to try again.
     pub failures: u32,
     /// Not before this moment.

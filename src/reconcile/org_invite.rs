@@ -17,8 +17,8 @@ use super::memory::{Memory, Occasion};
 use super::report;
 use super::write::{Written, has_finalizer};
 use crate::astro::budget::{Class, Verb};
-use crate::astro::directory::{Person, View};
-use crate::astro::{self, Invite, Role};
+use crate::astro::directory::{Pending, Person, View};
+use crate::astro::{self, Invite, Role, Subject};
 use crate::claims;
 use crate::error::Error;
 use crate::leadership::Term;
@@ -95,16 +95,36 @@ async fn attend(
         return Ok(Action::requeue(CACHE_LAG));
     }
     let memory = term.memory(&connection.organization_id, &address);
-    let mut memory = memory.lock().await;
+    let outcome = take_turn(
+        key,
+        context,
+        &connection,
+        &term,
+        &address,
+        &mut *memory.lock().await,
+    )
+    .await;
+    drop(memory);
+    term.forget_idle(&connection.organization_id, &address, context.timing);
+    outcome
+}
 
-    // The lock may have taken a while.
+/// Plans and acts on what the caches show now: the address's lock may have taken a while.
+async fn take_turn(
+    key: &ObjectRef<OrgInvite>,
+    context: &Context,
+    connection: &Connection,
+    term: &Arc<Term>,
+    address: &Address,
+    memory: &mut Memory,
+) -> Result<Action, Error> {
     let Some(object) = context.invites.get(key) else {
         return Ok(Action::await_change());
     };
-    if !context.leadership.holds(&term) {
+    if !context.leadership.holds(term) {
         return Ok(Action::await_change());
     }
-    let all = context.claimants(&address, &connection.organization_id);
+    let all = context.claimants(address, &connection.organization_id);
     if !memory.caught_up(&all.iter().map(AsRef::as_ref).collect::<Vec<_>>()) {
         return Ok(Action::requeue(CACHE_LAG));
     }
@@ -114,11 +134,11 @@ async fn attend(
         .collect();
     let mut turn = Turn {
         context,
-        connection: &connection,
-        term: &term,
-        memory: &mut memory,
+        connection,
+        term,
+        memory,
         object: &object,
-        address: &address,
+        address,
     };
     turn.take(&others).await
 }
@@ -348,8 +368,8 @@ impl Turn<'_> {
                 .memory
                 .refused
                 .as_ref()
-                .filter(|(occasion, _)| *occasion == self.occasion())
-                .map(|(_, saying)| saying.clone()),
+                .filter(|refused| refused.0 == self.occasion())
+                .map(|refused| refused.1.clone()),
             settles_at: Some(self.at(self.settled_from())),
             not_before: from_status.max(from_memory),
             unlisted: recorded.is_some() && self.memory.unlisted.as_deref() == recorded,
@@ -441,15 +461,15 @@ impl Turn<'_> {
 
     /// What a row of a pending person shows. Astro may go on listing invites that have expired: but for
     /// the recorded one, they stand for nothing.
-    fn pending(&self, invites: &[Invite], role: Option<Role>, record: &OrgInviteStatus) -> Sight {
+    fn pending(&self, invites: &[Pending], role: Option<Role>, record: &OrgInviteStatus) -> Sight {
         let now = self.now();
         let shown: Vec<Found> = invites
             .iter()
             .filter(|invite| {
-                record.invite_id.as_ref() == Some(&invite.id)
+                record.invite_id.as_deref() == Some(&invite.id)
                     || !plan::is_over(invite.expires_at, now)
             })
-            .map(|invite| found(invite, role))
+            .map(|invite| shown(invite, role))
             .collect();
         if shown.is_empty() {
             Sight::Absent
@@ -554,7 +574,7 @@ impl Turn<'_> {
         let interval = self.connection.directory.interval();
         // What would be replaced now is asked for now.
         let wanted = record.role != Some(self.object.spec.role) || self.request().is_some();
-        let fresh = self.memory.watched.as_ref().filter(|(id, at, lookup)| {
+        let fresh = self.memory.watched.as_deref().filter(|(id, at, lookup)| {
             // Gone is gone; a refusal to take it back is younger than what was seen before.
             let holds = *lookup == Lookup::GoneOnce || (!wanted && at.elapsed() < interval);
             id == invite && !deleting && holds
@@ -567,7 +587,8 @@ impl Turn<'_> {
         observed.lookup = self.get(invite).await;
         if !matches!(observed.lookup, Lookup::InLine(_)) {
             let now = Instant::now();
-            self.memory.watched = Some((invite.to_owned(), now, observed.lookup.clone()));
+            let watched = (invite.to_owned(), now, observed.lookup.clone());
+            self.memory.watched = Some(Box::new(watched));
             observed.next_look = Some(self.at(now + interval));
         }
     }
@@ -575,7 +596,7 @@ impl Turn<'_> {
     /// get-invite of the invite that a person named as the one that an open attempt sent.
     async fn ask_named(&mut self) -> Option<Named> {
         let id = self.object.annotations().get(INVITE_ID_ANNOTATION)?.trim();
-        if let Some((asked, answer)) = &self.memory.named
+        if let Some((asked, answer)) = self.memory.named.as_deref()
             && asked == id
         {
             return Some(answer.clone());
@@ -601,11 +622,11 @@ impl Turn<'_> {
                 } else if same.as_ref() != Some(self.address) {
                     Named::Refused("it is for another address".to_owned())
                 } else {
-                    Named::Found(found(&invite, None))
+                    Named::Found(found(&invite))
                 }
             }
         };
-        self.memory.named = Some((id.to_owned(), answer.clone()));
+        self.memory.named = Some(Box::new((id.to_owned(), answer.clone())));
         Some(answer)
     }
 
@@ -638,10 +659,20 @@ impl Turn<'_> {
 }
 
 /// What the directory shows of an invite.
-fn found(invite: &Invite, role: Option<Role>) -> Found {
+fn shown(invite: &Pending, role: Option<Role>) -> Found {
+    Found {
+        id: invite.id.clone().into(),
+        role,
+        expires_at: invite.expires_at,
+        inviter: invite.inviter.as_deref().map(recorded),
+    }
+}
+
+/// What get-invite shows of an invite.
+fn found(invite: &Invite) -> Found {
     Found {
         id: invite.id.clone(),
-        role,
+        role: None,
         expires_at: invite.expires_at,
         inviter: inviter(invite),
     }
@@ -649,11 +680,15 @@ fn found(invite: &Invite, role: Option<Role>) -> Found {
 
 /// Who sent an invite, as the status says it.
 pub(super) fn inviter(invite: &Invite) -> Option<Inviter> {
-    invite.inviter.as_ref().map(|subject| Inviter {
+    invite.inviter.as_ref().map(recorded)
+}
+
+fn recorded(subject: &Subject) -> Inviter {
+    Inviter {
         id: subject.id.clone(),
         subject_type: subject.kind,
         name: subject.name.clone(),
-    })
+    }
 }
 
 /// The record with what the directory shows now of the recorded invite.

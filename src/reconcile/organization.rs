@@ -72,10 +72,7 @@ pub fn forget(name: &str, context: &Context) {
     context.trigger_all_of(name);
     // One that had to stand back may take its place.
     for other in context.organizations.state() {
-        context
-            .trigger_organizations
-            .send(ObjectRef::from_obj(other.as_ref()))
-            .ok();
+        context.trigger_organization(&other);
     }
 }
 
@@ -376,10 +373,7 @@ async fn read(name: String, directory: Arc<Directory>, context: Arc<Context>) {
             News::Addresses(addresses) => {
                 for address in addresses {
                     for object in context.invites.for_address(&address) {
-                        context
-                            .trigger_invites
-                            .send(ObjectRef::from_obj(object.as_ref()))
-                            .ok();
+                        context.trigger(&object);
                     }
                 }
             }

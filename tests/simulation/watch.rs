@@ -23,15 +23,12 @@ type Told = watcher::Result<Event<OrgInvite>>;
 /// Feeds the cache of `context` for ever, as the operator's wiring does it.
 pub async fn follow(world: Arc<World>, context: Arc<Context>, writer: Writer<OrgInvite>) {
     let (tell, told) = mpsc::unbounded_channel::<Told>();
-    let trigger = context.trigger_invites.clone();
+    let triggering = Arc::clone(&context);
     let events = UnboundedReceiverStream::new(told)
         .modify(slim)
         .reflect(writer);
-    let mut events = Box::pin(context.invites.clone().follow(events, move |others| {
-        for other in others {
-            trigger.send(other).ok();
-        }
-    }));
+    let invites = context.invites.clone();
+    let mut events = Box::pin(invites.follow(events, move |other| triggering.trigger(other)));
     let (objects, mut place) = list(&world).await;
     let objects = objects.into_iter().map(Event::InitApply);
     for event in std::iter::once(Event::Init)
