@@ -60,7 +60,12 @@ impl Cast {
             let invite = self.stage.astro.live_invites(&person.email).pop();
             invite.is_some_and(|invite| self.stage.witness.first_owner(&invite.id).is_some())
         };
-        within("an invitation is recorded", Duration::from_secs(60), recorded).await?;
+        within(
+            "an invitation is recorded",
+            Duration::from_secs(60),
+            recorded,
+        )
+        .await?;
         Ok(person)
     }
 
@@ -82,7 +87,12 @@ impl Cast {
                 let leader = stage.some_leader().await.ok_or("nobody leads")?;
                 stage.with(leader, |operator| operator.terminate());
                 let ended = || !stage.with(leader, Operator::is_running).unwrap_or_default();
-                within("it ends", 3 * REQUEST_DEADLINE + Duration::from_secs(20), ended).await?;
+                within(
+                    "it ends",
+                    3 * REQUEST_DEADLINE + Duration::from_secs(20),
+                    ended,
+                )
+                .await?;
                 Ok(format!("pod-{leader}"))
             }
             Fault::Stop => self.stop().await,
@@ -176,7 +186,10 @@ impl Cast {
                 }));
                 sleep(lasts).await;
                 astro.set_limits(None);
-                Ok(format!("{} calls were answered 429", astro.limited() - before))
+                Ok(format!(
+                    "{} calls were answered 429",
+                    astro.limited() - before
+                ))
             }
             Fault::TokenExpires => {
                 astro.revoke_token();
@@ -264,7 +277,11 @@ impl Cast {
         let mut deletes = [
             hold(Operation::DeleteInvite, HoldPoint::AfterEffect, &replaced),
             hold(Operation::DeleteInvite, HoldPoint::AfterEffect, &revoked),
-            hold(Operation::DeleteInvite, HoldPoint::BeforeEffect, &revoked_late),
+            hold(
+                Operation::DeleteInvite,
+                HoldPoint::BeforeEffect,
+                &revoked_late,
+            ),
         ];
         let mut posts = [
             hold(Operation::CreateInvite, HoldPoint::BeforeEffect, &unsent),
@@ -308,10 +325,16 @@ impl Cast {
     async fn kill_at_status_write(&self, away: Duration, arrives: bool) -> Outcome {
         let stage = &self.stage;
         let person = self.somebody();
-        let mut gate =
-            stage.astro.hold_for(Operation::CreateInvite, HoldPoint::AfterEffect, &person.email);
+        let mut gate = stage.astro.hold_for(
+            Operation::CreateInvite,
+            HoldPoint::AfterEffect,
+            &person.email,
+        );
         person.act(&Act::Create).await;
-        if timeout(Duration::from_secs(45), gate.arrived()).await.is_err() {
+        if timeout(Duration::from_secs(45), gate.arrived())
+            .await
+            .is_err()
+        {
             return Err("no POST".to_owned());
         }
         let leader = stage.leader().await.ok_or("nobody leads")?;

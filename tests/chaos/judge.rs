@@ -39,7 +39,10 @@ impl<'a> Judge<'a> {
         let arrived = |call: u64| calls[usize::try_from(call).unwrap() - 1].at;
         let mut by_address: BTreeMap<String, Vec<_>> = BTreeMap::new();
         for mail in mails {
-            by_address.entry(mail.address.clone()).or_default().push(mail);
+            by_address
+                .entry(mail.address.clone())
+                .or_default()
+                .push(mail);
         }
         let mut wrong = Vec::new();
         for person in self.people {
@@ -48,11 +51,19 @@ impl<'a> Judge<'a> {
             let unseen = self.misled(person, &calls);
             let more = unseen.unwrap_or_default();
             let mut problem = |what: String| {
-                wrong.push(format!("{}: {what}; {:?}", person.email, self.story(person)));
+                wrong.push(format!(
+                    "{}: {what}; {:?}",
+                    person.email,
+                    self.story(person)
+                ));
             };
             for (n, mail) in mails.iter().enumerate() {
                 let at = arrived(mail.call);
-                let causes = account.causes.iter().filter(|(cause, _)| *cause <= at).count();
+                let causes = account
+                    .causes
+                    .iter()
+                    .filter(|(cause, _)| *cause <= at)
+                    .count();
                 if n + 1 > causes + more {
                     problem(format!("e-mail {} where there were {causes} causes", n + 1));
                 }
@@ -62,23 +73,41 @@ impl<'a> Judge<'a> {
                     .iter()
                     .any(|forced| *forced <= at && at.duration_since(*forced) < SETTLE);
                 if mail.besides > 0 && !forced && unseen.is_none() {
-                    problem(format!("e-mail {} while there was another invitation", n + 1));
+                    problem(format!(
+                        "e-mail {} while there was another invitation",
+                        n + 1
+                    ));
                 }
                 if mail.to_member && unseen.is_none() {
                     problem(format!("e-mail {} to a member", n + 1));
                 }
             }
             for pair in mails.windows(2) {
-                let owners = pair.iter().map(|mail| self.stage.witness.first_owner(&mail.invite_id));
+                let owners = pair
+                    .iter()
+                    .map(|mail| self.stage.witness.first_owner(&mail.invite_id));
                 let owners: Vec<Option<String>> = owners.collect();
                 let (from, to) = (arrived(pair[0].call), arrived(pair[1].call));
-                let jumped = self.stage.jumps.lock().iter().any(|jump| (from..to).contains(jump));
-                if owners[0].is_some() && owners[0] == owners[1] && !jumped && to - from + CLOCK < SPACING {
+                let jumped = self
+                    .stage
+                    .jumps
+                    .lock()
+                    .iter()
+                    .any(|jump| (from..to).contains(jump));
+                if owners[0].is_some()
+                    && owners[0] == owners[1]
+                    && !jumped
+                    && to - from + CLOCK < SPACING
+                {
                     problem(format!("two e-mails within {:?}", to - from));
                 }
             }
         }
-        wrong.extend(by_address.keys().map(|address| format!("{address}: nobody wanted that")));
+        wrong.extend(
+            by_address
+                .keys()
+                .map(|address| format!("{address}: nobody wanted that")),
+        );
         wrong
     }
 
@@ -87,12 +116,18 @@ impl<'a> Judge<'a> {
     fn misled(&self, person: &Person, calls: &[Call]) -> Option<usize> {
         let lags = self.stage.lags.lock();
         let hidden = |at: Instant| {
-            lags.iter().any(|(from, to)| at + TOO_LONG >= *from && at <= *to)
+            lags.iter()
+                .any(|(from, to)| at + TOO_LONG >= *from && at <= *to)
         };
         let made = calls
             .iter()
             .filter(|call| call.email.as_deref() == Some(&person.email))
-            .filter(|call| matches!(call.operation, Operation::CreateInvite | Operation::DeleteInvite))
+            .filter(|call| {
+                matches!(
+                    call.operation,
+                    Operation::CreateInvite | Operation::DeleteInvite
+                )
+            })
             .filter(|call| hidden(call.at))
             .count();
         let acted = person.account().acts.iter().any(|act| hidden(*act));
@@ -106,7 +141,10 @@ impl<'a> Judge<'a> {
         let all: Api<OrgInvite> = Api::all(self.stage.client.clone());
         let mut objects: BTreeMap<String, Vec<OrgInvite>> = BTreeMap::new();
         for object in all.list(&ListParams::default()).await? {
-            let address = Address::parse(&object.spec.email).unwrap().as_str().to_owned();
+            let address = Address::parse(&object.spec.email)
+                .unwrap()
+                .as_str()
+                .to_owned();
             objects.entry(address).or_default().push(object);
         }
         let calls = self.stage.astro.calls();
@@ -135,13 +173,23 @@ impl<'a> Judge<'a> {
             }
             wrong.extend(self.without_owner(person, &theirs, &calls));
         }
-        wrong.extend(objects.keys().map(|address| format!("{address}: an object of nobody")));
+        wrong.extend(
+            objects
+                .keys()
+                .map(|address| format!("{address}: an object of nobody")),
+        );
         let organization = self.stage.organization().await;
         if Stage::is_suspicious(&organization) {
             wrong.push("the Organization does not believe what it reads".to_owned());
         }
-        let conditions = organization.status.map(|status| status.conditions).unwrap_or_default();
-        if !conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True") {
+        let conditions = organization
+            .status
+            .map(|status| status.conditions)
+            .unwrap_or_default();
+        if !conditions
+            .iter()
+            .any(|one| one.type_ == "Ready" && one.status == "True")
+        {
             wrong.push(format!("the Organization is not ready: {conditions:?}"));
         }
         Ok(wrong)
@@ -154,20 +202,33 @@ impl<'a> Judge<'a> {
         let sent = |invite: &str| {
             let mut calls = calls.iter();
             let post = calls.find(|call| {
-                call.operation == Operation::CreateInvite && call.invite_id.as_deref() == Some(invite)
+                call.operation == Operation::CreateInvite
+                    && call.invite_id.as_deref() == Some(invite)
             });
             post.map_or_else(Instant::now, |post| post.at)
         };
         let live = self.stage.astro.live_invites(&person.email);
         live.iter()
-            .filter(|invite| !objects.iter().any(|object| recorded(object) == Some(&invite.id)))
+            .filter(|invite| {
+                !objects
+                    .iter()
+                    .any(|object| recorded(object) == Some(&invite.id))
+            })
             .filter(|invite| {
                 let sent = sent(&invite.id);
-                !account.let_go.iter().any(|let_go| sent <= *let_go + REQUEST_DEADLINE)
+                !account
+                    .let_go
+                    .iter()
+                    .any(|let_go| sent <= *let_go + REQUEST_DEADLINE)
             })
             .filter(|_| self.misled(person, calls).is_none())
             .map(|invite| {
-                format!("{} has {} and no object does; {:?}", person.email, invite.id, self.story(person))
+                format!(
+                    "{} has {} and no object does; {:?}",
+                    person.email,
+                    invite.id,
+                    self.story(person)
+                )
             })
             .collect()
     }
@@ -180,14 +241,21 @@ impl<'a> Judge<'a> {
         let Some(ready) = condition("Ready") else {
             return Some("says nothing".to_owned());
         };
-        let wrong = |truth: &str| Some(format!("says {} {}, where {truth}", ready.status, ready.reason));
+        let wrong = |truth: &str| {
+            Some(format!(
+                "says {} {}, where {truth}",
+                ready.status, ready.reason
+            ))
+        };
         if Some(status.observed_generation) != object.metadata.generation {
             return wrong("the spec is newer");
         }
         if condition("Reconciling").is_some() {
             return wrong("nothing comes any more");
         }
-        let member = astro.user(&person.email).filter(|user| user.status == UserStatus::Active);
+        let member = astro
+            .user(&person.email)
+            .filter(|user| user.status == UserStatus::Active);
         let wanted = serde_json::to_value(object.spec.role).unwrap();
         if let Some(member) = member {
             let expected: &[&str] = if wanted == Value::from(member.role.clone()) {
@@ -228,7 +296,9 @@ impl<'a> Judge<'a> {
             InviteState::Deleted if taken_over || self.misled(person, calls).is_some() => {
                 &["InvitationWithdrawn"]
             }
-            InviteState::Pending if status.resends >= object.spec.max_resends => &["ResendLimitReached"],
+            InviteState::Pending if status.resends >= object.spec.max_resends => {
+                &["ResendLimitReached"]
+            }
             _ => &[],
         };
         if expected.contains(&ready.reason.as_str()) {
@@ -243,9 +313,13 @@ impl<'a> Judge<'a> {
         let all: Api<OrgInvite> = Api::all(self.stage.client.clone());
         let objects = all.list(&ListParams::default()).await?;
         let refused = |object: &OrgInvite| {
-            let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
+            let conditions = object
+                .status
+                .as_ref()
+                .map(|status| status.conditions.as_slice());
             conditions.unwrap_or_default().iter().any(|one| {
-                one.type_ == "Stalled" && matches!(one.reason.as_str(), "Refused" | "TokenNotAllowed")
+                one.type_ == "Stalled"
+                    && matches!(one.reason.as_str(), "Refused" | "TokenNotAllowed")
             })
         };
         Ok(objects.iter().filter(|object| refused(object)).count())
@@ -278,12 +352,25 @@ impl<'a> Judge<'a> {
         let client = &self.stage.client;
         let everything = ListParams::default();
         let objects = serde_json::json!([
-            Api::<OrgInvite>::all(client.clone()).list(&everything).await?.items,
+            Api::<OrgInvite>::all(client.clone())
+                .list(&everything)
+                .await?
+                .items,
             self.stage.organizations().list(&everything).await?.items,
-            Api::<Lease>::all(client.clone()).list(&everything).await?.items,
-            Api::<Event>::all(client.clone()).list(&everything).await?.items,
+            Api::<Lease>::all(client.clone())
+                .list(&everything)
+                .await?
+                .items,
+            Api::<Event>::all(client.clone())
+                .list(&everything)
+                .await?
+                .items,
         ]);
-        look("an object", &serde_json::to_string_pretty(&objects).unwrap(), false);
+        look(
+            "an object",
+            &serde_json::to_string_pretty(&objects).unwrap(),
+            false,
+        );
         wrong.truncate(20);
         Ok(wrong)
     }
@@ -299,12 +386,20 @@ impl<'a> Judge<'a> {
             .map(|(at, what)| (*at, format!("cause: {what}")))
             .collect();
         story.extend(account.let_go.iter().map(|at| (*at, "let go".to_owned())));
-        story.extend(account.answers.iter().map(|(at, what)| (*at, (*what).to_owned())));
+        story.extend(
+            account
+                .answers
+                .iter()
+                .map(|(at, what)| (*at, (*what).to_owned())),
+        );
         for call in self.stage.astro.calls() {
             if call.email.as_deref() == Some(&person.email) && call.operation.changes_something() {
                 story.push((
                     call.at,
-                    format!("{:?} {:?} {:?}", call.operation, call.invite_id, call.outcome),
+                    format!(
+                        "{:?} {:?} {:?}",
+                        call.operation, call.invite_id, call.outcome
+                    ),
                 ));
             }
         }

@@ -17,6 +17,7 @@ mod faults;
 mod judge;
 #[path = "../cluster/kstatus.rs"]
 mod kstatus;
+mod objections;
 mod people;
 mod process;
 mod run;
@@ -41,7 +42,10 @@ async fn each_fault_once() {
 async fn minutes() {
     let number = |name: &str| -> Option<u64> {
         let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-        Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+        Some(
+            text.parse()
+                .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+        )
     };
     run::run(&Plan {
         seed: number("SEED").unwrap_or_else(|| u64::from(rand::random::<u32>())),

@@ -78,7 +78,10 @@ impl Person {
         let mut manifest = self.manifest.lock().await;
         self.account.lock().acts.push(Instant::now());
         match act {
-            Act::Create => self.create(&mut manifest, self.number % TEAMS.len(), true).await,
+            Act::Create => {
+                self.create(&mut manifest, self.number % TEAMS.len(), true)
+                    .await
+            }
             Act::EditRole => {
                 manifest.role = (manifest.role + 1) % ROLES.len();
                 if let Some(object) = &manifest.object {
@@ -93,11 +96,14 @@ impl Person {
                     self.cause("a request");
                     let value = manifest.requests.to_string();
                     let annotations = json!({"iam.astronomer.io/resend-requested-at": value});
-                    self.patch(object, json!({"metadata": {"annotations": annotations}})).await;
+                    self.patch(object, json!({"metadata": {"annotations": annotations}}))
+                        .await;
                 }
             }
             Act::Rename { moves, new_first } => {
-                let Some(old) = manifest.object.clone() else { return };
+                let Some(old) = manifest.object.clone() else {
+                    return;
+                };
                 let team = (old.0 + usize::from(*moves)) % TEAMS.len();
                 if *new_first {
                     // The other one takes it over: no e-mail.
@@ -125,7 +131,8 @@ impl Person {
             }
             Act::RetainAndDelete => {
                 if let Some(object) = manifest.object.take() {
-                    self.patch(&object, json!({"spec": {"deletionPolicy": "Retain"}})).await;
+                    self.patch(&object, json!({"spec": {"deletionPolicy": "Retain"}}))
+                        .await;
                     self.delete(&object).await;
                     self.account.lock().let_go.push(Instant::now());
                 }
@@ -202,7 +209,8 @@ impl Person {
     async fn patch(&self, (team, name): &(usize, String), patch: Value) {
         let api = self.api(*team);
         persist("an edit", async || {
-            api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await
+            api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
         })
         .await;
     }
@@ -219,7 +227,9 @@ impl Person {
         let api = self.api(*team);
         let patch = json!({"metadata": {"finalizers": null}});
         persist("a forced deletion", async || {
-            let patched = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let patched = api
+                .patch(name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
             absent_is_fine(patched.map(drop))
         })
         .await;
@@ -259,7 +269,11 @@ pub async fn rewrite(stage: &Stage, until: Instant) -> u32 {
             let patch = json!({"metadata": {"labels": {"written": writes.to_string()}}});
             // It may be gone since.
             let _ = api
-                .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+                .patch(
+                    &object.name_any(),
+                    &PatchParams::default(),
+                    &Patch::Merge(&patch),
+                )
                 .await;
         }
     }

@@ -26,13 +26,17 @@ const WARM: Duration = Duration::from_mins(1);
 pub async fn run(plan: &Plan) {
     let seed = plan.seed;
     let schedule = Schedule::draw(plan);
-    println!("SEED={seed}, {:.0} s of faults", schedule.length.as_secs_f64());
+    println!(
+        "SEED={seed}, {:.0} s of faults",
+        schedule.length.as_secs_f64()
+    );
     schedule.print();
     let stage = Stage::set(REPLICAS).await;
     let keeper = tokio::spawn(keep(stage.clone()));
     let cast = Cast::new(&stage);
-    let people: Vec<Arc<Person>> =
-        (0..plan.people).map(|n| Person::new(&stage, n, "p")).collect();
+    let people: Vec<Arc<Person>> = (0..plan.people)
+        .map(|n| Person::new(&stage, n, "p"))
+        .collect();
     let short = plan.length.is_zero();
     if short {
         late_lists(&cast, &schedule).await;
@@ -53,7 +57,11 @@ pub async fn run(plan: &Plan) {
             stage.at_work().await;
             let outcome = cast.strike(strike).await;
             missed += u32::from(outcome.is_err());
-            println!("{:>6.1} s {:?}: {outcome:?}", begun.elapsed().as_secs_f64(), strike.fault);
+            println!(
+                "{:>6.1} s {:?}: {outcome:?}",
+                begun.elapsed().as_secs_f64(),
+                strike.fault
+            );
         }
         missed
     }));
@@ -75,11 +83,19 @@ pub async fn run(plan: &Plan) {
     stage.sample().await;
     problems.extend(stage.kstatus());
     problems.extend(judge.told().await.unwrap());
-    problems.extend(stage.astro.violations().iter().map(|violation| format!("{violation:?}")));
+    problems.extend(
+        stage
+            .astro
+            .violations()
+            .iter()
+            .map(|violation| format!("{violation:?}")),
+    );
     problems.extend(growth(&stage));
     tell(&stage, &everybody);
     keeper.abort();
-    if std::env::var("KEEP").is_ok() { println!("{}", keep_logs(&stage, seed)); }
+    if std::env::var("KEEP").is_ok() {
+        println!("{}", keep_logs(&stage, seed));
+    }
     let missed: u32 = missed.iter().sum();
     if short && missed > 0 {
         problems.push(format!("{missed} faults did not come about"));
@@ -87,7 +103,10 @@ pub async fn run(plan: &Plan) {
     if !problems.is_empty() {
         let kept = keep_logs(&stage, seed);
         let all = problems.join("\n");
-        panic!("SEED={seed}: {} problems, logs in {kept}:\n{all}", problems.len());
+        panic!(
+            "SEED={seed}: {} problems, logs in {kept}:\n{all}",
+            problems.len()
+        );
     }
     println!("SEED={seed}: nothing to object to");
 }
@@ -102,9 +121,8 @@ async fn late_lists(cast: &Cast, schedule: &Schedule) {
 async fn settle(stage: &Stage, people: &[Arc<Person>], cast: &Cast) -> Vec<String> {
     let everybody = [people, &cast.people()].concat();
     let judge = Judge::new(stage, &everybody);
-    let mut problems = converge(stage, &judge, Instant::now()).await;
-    problems.extend(judge.emails());
-    problems
+    let present = converge(stage, &judge, Instant::now()).await;
+    [judge.emails(), present].concat()
 }
 
 /// Starts what ended, and looks at what runs.
@@ -132,7 +150,10 @@ async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String
         let since = good_since.filter(|(_, then)| *then == mails && problems.is_empty());
         match since {
             Some((at, _)) if at.elapsed() > QUIET => {
-                println!("converged {:.1} s after the last fault", (at - over).as_secs_f64());
+                println!(
+                    "converged {:.1} s after the last fault",
+                    (at - over).as_secs_f64()
+                );
                 return Vec::new();
             }
             Some(_) => {}
@@ -141,7 +162,11 @@ async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String
                 good_since = None;
                 if last.elapsed() > Duration::from_secs(10) {
                     last = Instant::now();
-                    println!("{} things to come, such as {:.200}", problems.len(), problems[0]);
+                    println!(
+                        "{} things to come, such as {:.200}",
+                        problems.len(),
+                        problems[0]
+                    );
                 }
             }
         }
@@ -162,7 +187,9 @@ async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String
 fn growth(stage: &Stage) -> Vec<String> {
     let mut wrong = Vec::new();
     for life in stage.lives.lock().iter() {
-        let Some((age, last)) = life.samples.last() else { continue };
+        let Some((age, last)) = life.samples.last() else {
+            continue;
+        };
         let warm = life.samples.iter().find(|(age, _)| *age > WARM);
         if last.threads > 100 || last.files > 300 {
             wrong.push(format!("process {} holds {last:?}", life.pid));
@@ -184,7 +211,10 @@ fn growth(stage: &Stage) -> Vec<String> {
             age.as_secs_f64(),
         );
         if last.threads > warm.threads + 8 || last.files > warm.files + 50 {
-            wrong.push(format!("process {} holds more and more: {warm:?}, then {last:?}", life.pid));
+            wrong.push(format!(
+                "process {} holds more and more: {warm:?}, then {last:?}",
+                life.pid
+            ));
         }
     }
     wrong
@@ -196,7 +226,10 @@ fn tell(stage: &Stage, people: &[Arc<Person>]) {
     let count = |pick: &dyn Fn(&support::fake_astro::Call) -> bool| {
         calls.iter().filter(|call| pick(call)).count()
     };
-    let causes: usize = people.iter().map(|person| person.account().causes.len()).sum();
+    let causes: usize = people
+        .iter()
+        .map(|person| person.account().causes.len())
+        .sum();
     println!(
         "{} people, {causes} causes for an e-mail, {} e-mails; {} processes",
         people.len(),
@@ -214,8 +247,10 @@ fn tell(stage: &Stage, people: &[Arc<Person>]) {
         count(&|call| call.outcome == Outcome::Cut),
     );
     let audit = fs::read_to_string(stage.plane.directory().join("audit.log")).unwrap_or_default();
-    let operators: Vec<&str> =
-        audit.lines().filter(|line| line.contains("\"username\":\"pod-")).collect();
+    let operators: Vec<&str> = audit
+        .lines()
+        .filter(|line| line.contains("\"username\":\"pod-"))
+        .collect();
     let writes = |code: &str| {
         operators
             .iter()
@@ -225,7 +260,11 @@ fn tell(stage: &Stage, people: &[Arc<Person>]) {
     let expired: usize = stage
         .logs()
         .iter()
-        .map(|(_, log)| log.lines().filter(|line| line.contains("too old resource version")).count())
+        .map(|(_, log)| {
+            log.lines()
+                .filter(|line| line.contains("too old resource version"))
+                .count()
+        })
         .sum();
     println!(
         "{} writes of the operators, {} conflicts; {expired} watches told that their version is gone",

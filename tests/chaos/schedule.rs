@@ -35,7 +35,9 @@ impl Plan {
 pub enum Fault {
     // Processes.
     /// SIGKILL at any moment: the leader, or any of them.
-    Kill { leader: bool },
+    Kill {
+        leader: bool,
+    },
     /// SIGTERM for the leader.
     Terminate,
     /// SIGSTOP for the leader until another one leads, then SIGCONT.
@@ -76,7 +78,9 @@ pub enum Fault {
     /// Lists lag by more than the settle time.
     ListsLagTooLong,
     /// 404 with an HTML body, or 410, for everything.
-    ApiIsGone { html: bool },
+    ApiIsGone {
+        html: bool,
+    },
     /// Every connection to Astro is closed.
     CutAstro,
 }
@@ -96,7 +100,10 @@ pub enum Act {
     EditRole,
     AskAgain,
     /// The same under another name, in the same or another namespace; the new one first, or the old one gone first.
-    Rename { moves: bool, new_first: bool },
+    Rename {
+        moves: bool,
+        new_first: bool,
+    },
     Delete,
     /// Deletes it and removes its finalizers.
     ForceDelete,
@@ -131,16 +138,17 @@ impl Schedule {
             lane(&mut rng, plan, cluster, late),
             lane(&mut rng, plan, astro, soon),
         ];
-        let ends = lanes.iter().flatten().map(|strike| strike.at + strike.lasts);
+        let ends = lanes
+            .iter()
+            .flatten()
+            .map(|strike| strike.at + strike.lasts);
         let length = ends.max().unwrap_or_default().max(plan.length);
         let late_lists = Strike {
             at: Duration::ZERO,
             lasts: millis(&mut rng, 8000..10_000),
             fault: Fault::ListsLagTooLong,
         };
-        let scripts = (0..plan.people)
-            .map(|_| script(&mut rng, length))
-            .collect();
+        let scripts = (0..plan.people).map(|_| script(&mut rng, length)).collect();
         Self {
             lanes,
             late_lists,
@@ -153,11 +161,18 @@ impl Schedule {
     pub fn print(&self) {
         for (name, lane) in ["processes", "cluster", "Astro"].iter().zip(&self.lanes) {
             for Strike { at, lasts, fault } in lane {
-                println!("{:>6.1} s {name}: {fault:?}, {:.1} s", at.as_secs_f64(), lasts.as_secs_f64());
+                println!(
+                    "{:>6.1} s {name}: {fault:?}, {:.1} s",
+                    at.as_secs_f64(),
+                    lasts.as_secs_f64()
+                );
             }
         }
         let acts: usize = self.scripts.iter().map(Vec::len).sum();
-        println!("{} people, to whom {acts} things happen", self.scripts.len());
+        println!(
+            "{} people, to whom {acts} things happen",
+            self.scripts.len()
+        );
     }
 }
 
@@ -172,7 +187,14 @@ fn lane(
     let mut at = begins;
     loop {
         for (fault, lasts) in deck(rng, plan) {
-            at += millis(rng, if plan.length.is_zero() { 200..800 } else { 500..5000 });
+            at += millis(
+                rng,
+                if plan.length.is_zero() {
+                    200..800
+                } else {
+                    500..5000
+                },
+            );
             strikes.push(Strike { at, lasts, fault });
             at += lasts;
             if !plan.length.is_zero() && at >= plan.length {
@@ -197,7 +219,9 @@ fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         return vec![(Fault::Stop, LEASE)];
     }
     let kinds = [
-        Fault::Kill { leader: rng.random_bool(0.7) },
+        Fault::Kill {
+            leader: rng.random_bool(0.7),
+        },
         Fault::Terminate,
         Fault::Stop,
         Fault::KillInFlight,
@@ -205,8 +229,10 @@ fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         Fault::KillWhileStatusIsWritten,
         Fault::KillAfterStatusWrite,
     ];
-    let mut deck: Vec<(Fault, Duration)> =
-        kinds.into_iter().map(|fault| (fault, millis(rng, AWAY))).collect();
+    let mut deck: Vec<(Fault, Duration)> = kinds
+        .into_iter()
+        .map(|fault| (fault, millis(rng, AWAY)))
+        .collect();
     deck.shuffle(rng);
     deck
 }
@@ -231,19 +257,35 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         (Fault::Answers(answers(rng)), millis(rng, 1000..4000)),
         (
             Fault::Outage(
-                [Answer::Status(503), Answer::Html(502), Answer::Cut, Answer::Garbage]
-                    .choose(rng)
-                    .unwrap()
-                    .clone(),
+                [
+                    Answer::Status(503),
+                    Answer::Html(502),
+                    Answer::Cut,
+                    Answer::Garbage,
+                ]
+                .choose(rng)
+                .unwrap()
+                .clone(),
             ),
             millis(rng, 2000..4000) * long,
         ),
-        (Fault::Slow(HoldPoint::BeforeEffect), millis(rng, 2000..4000) * long),
-        (Fault::Slow(HoldPoint::AfterEffect), millis(rng, 2000..4000) * long),
+        (
+            Fault::Slow(HoldPoint::BeforeEffect),
+            millis(rng, 2000..4000) * long,
+        ),
+        (
+            Fault::Slow(HoldPoint::AfterEffect),
+            millis(rng, 2000..4000) * long,
+        ),
         (Fault::RateLimit, millis(rng, 2000..4000) * long),
         (Fault::TokenExpires, millis(rng, 1000..3000) * long),
         (Fault::ListsLag, millis(rng, 2000..4000) * long),
-        (Fault::ApiIsGone { html: rng.random_bool(0.5) }, millis(rng, 1000..3000) * long),
+        (
+            Fault::ApiIsGone {
+                html: rng.random_bool(0.5),
+            },
+            millis(rng, 1000..3000) * long,
+        ),
         (Fault::CutAstro, Duration::ZERO),
     ];
     deck.shuffle(rng);
@@ -280,7 +322,11 @@ fn answers(rng: &mut StdRng) -> Vec<(Operation, HoldPoint, Answer)> {
         .map(|_| {
             let operation = *operations.choose(rng).unwrap();
             if rng.random_bool(0.3) {
-                (operation, HoldPoint::BeforeEffect, refusals.choose(rng).unwrap().clone())
+                (
+                    operation,
+                    HoldPoint::BeforeEffect,
+                    refusals.choose(rng).unwrap().clone(),
+                )
             } else {
                 let point = if rng.random_bool(0.3) {
                     HoldPoint::BeforeEffect

@@ -132,7 +132,8 @@ impl Stage {
             },
         }))
         .unwrap();
-        stage.organizations()
+        stage
+            .organizations()
             .create(&PostParams::default(), &organization)
             .await
             .unwrap();
@@ -231,7 +232,9 @@ impl Stage {
         }
         let addresses: Vec<_> = {
             let replicas = self.replicas.lock();
-            let operators = replicas.iter().filter_map(|replica| replica.operator.as_ref());
+            let operators = replicas
+                .iter()
+                .filter_map(|replica| replica.operator.as_ref());
             operators.filter_map(Operator::admin_address).collect()
         };
         for address in addresses {
@@ -250,7 +253,9 @@ impl Stage {
     pub async fn leader(&self) -> Option<usize> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), OPERATORS);
         let get = leases.get_opt("orginvite-operator");
-        let lease = tokio::time::timeout(Duration::from_secs(1), get).await.ok()?;
+        let lease = tokio::time::timeout(Duration::from_secs(1), get)
+            .await
+            .ok()?;
         let holder = lease.ok()??.spec?.holder_identity?;
         let replicas = self.replicas.lock();
         replicas
@@ -278,7 +283,9 @@ impl Stage {
         let (begun, mark) = (Instant::now(), self.astro.mark());
         let answered = || {
             let calls = self.astro.calls_since(mark);
-            calls.iter().any(|call| matches!(call.outcome, Outcome::Status(200 | 204)))
+            calls
+                .iter()
+                .any(|call| matches!(call.outcome, Outcome::Status(200 | 204)))
         };
         while begun.elapsed() < AT_WORK && !answered() {
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -295,7 +302,11 @@ impl Stage {
     }
 
     pub fn starts(&self) -> u32 {
-        self.replicas.lock().iter().map(|replica| replica.starts).sum()
+        self.replicas
+            .lock()
+            .iter()
+            .map(|replica| replica.starts)
+            .sum()
     }
 
     pub fn kill(&self, replica: usize, away: Duration) {
@@ -348,7 +359,12 @@ impl Stage {
     /// Whether the Organization says that it does not believe what it reads.
     pub fn is_suspicious(organization: &Organization) -> bool {
         let status = organization.status.as_ref();
-        status.is_some_and(|status| status.conditions.iter().any(|one| one.type_ == "Suspicious"))
+        status.is_some_and(|status| {
+            status
+                .conditions
+                .iter()
+                .any(|one| one.type_ == "Suspicious")
+        })
     }
 
     /// Astro's clock goes on by six minutes: what is past its expiry is so beyond any doubt.
@@ -356,11 +372,15 @@ impl Stage {
         let mut jumps = self.jumps.lock();
         jumps.push(Instant::now());
         let minutes = 6 * i64::try_from(jumps.len()).unwrap();
-        self.astro.set_clock_offset(SignedDuration::from_mins(minutes));
+        self.astro
+            .set_clock_offset(SignedDuration::from_mins(minutes));
     }
 
     pub fn kstatus(&self) -> Vec<String> {
-        self.kstatus.iter().flat_map(kstatus::Judge::verdict).collect()
+        self.kstatus
+            .iter()
+            .flat_map(kstatus::Judge::verdict)
+            .collect()
     }
 
     /// What each replica logged.
@@ -368,7 +388,10 @@ impl Stage {
         let replicas = self.replicas.lock();
         let read = |replica: &Replica| {
             let path = self.dir.path().join(format!("{}.log", replica.pod));
-            (replica.pod.clone(), std::fs::read_to_string(path).unwrap_or_default())
+            (
+                replica.pod.clone(),
+                std::fs::read_to_string(path).unwrap_or_default(),
+            )
         };
         replicas.iter().map(read).collect()
     }
@@ -384,10 +407,15 @@ pub async fn persist<T>(what: &str, act: impl AsyncFn() -> kube::Result<T>) -> T
         let tried = tokio::time::timeout(Duration::from_secs(5), act()).await;
         match tried {
             Ok(Ok(done)) => return done,
-            Ok(Err(kube::Error::Api(status))) if (400..500).contains(&status.code) && status.code != 429 => {
+            Ok(Err(kube::Error::Api(status)))
+                if (400..500).contains(&status.code) && status.code != 429 =>
+            {
                 panic!("{what}: {status:?}")
             }
-            _ => assert!(begun.elapsed() < PATIENCE, "{what}: the API server does not take it"),
+            _ => assert!(
+                begun.elapsed() < PATIENCE,
+                "{what}: the API server does not take it"
+            ),
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::runtime::watcher::{self, Event, watcher};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use orginvite_operator::resources::OrgInvite;
 use parking_lot::Mutex;
@@ -24,8 +24,9 @@ impl Witness {
             let events = watcher(api, watcher::Config::default()).default_backoff();
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
-                let (Ok(Event::Apply(object)) | Ok(Event::InitApply(object)) | Ok(Event::Delete(object))) =
-                    event
+                let (Ok(Event::Apply(object))
+                | Ok(Event::InitApply(object))
+                | Ok(Event::Delete(object))) = event
                 else {
                     continue;
                 };

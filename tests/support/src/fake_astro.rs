@@ -288,7 +288,10 @@ impl World {
             .iter()
             .rfind(|call| call.sequence == sequence)?
             .clone();
-        let at = self.held.iter().position(|held| held.is_for(&call, point))?;
+        let at = self
+            .held
+            .iter()
+            .position(|held| held.is_for(&call, point))?;
         Some((self.held.remove(at), call))
     }
 

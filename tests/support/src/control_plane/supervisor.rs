@@ -181,9 +181,19 @@ async fn start_api_server_again(ready: &Ready, servers: &mut Vec<Server>) -> Res
         return Ok(());
     }
     let [program] = assets::find([Binary::ApiServer]).await?;
-    let port = ready.server.rsplit(':').next().unwrap_or_default().parse()?;
+    let port = ready
+        .server
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .parse()?;
     let flags = api_server_flags(&ready.directory, port);
-    servers.push(Server::start(API_SERVER, &program, flags, &ready.directory)?);
+    servers.push(Server::start(
+        API_SERVER,
+        &program,
+        flags,
+        &ready.directory,
+    )?);
     let client = client(&ready.kubeconfig).await?;
     within_deadline("ready again", servers, async || is_ready(&client).await).await
 }
@@ -206,12 +216,7 @@ async fn start(directory: &Path, servers: &mut Vec<Server>) -> Result<Ready> {
         let server = format!("https://127.0.0.1:{port}");
         let kubeconfig = authority.write_kubeconfig(&server, ADMIN, Some(MASTERS))?;
         let flags = api_server_flags(directory, port);
-        servers.push(Server::start(
-            API_SERVER,
-            &api_server,
-            flags,
-            directory,
-        )?);
+        servers.push(Server::start(API_SERVER, &api_server, flags, directory)?);
         let client = client(&kubeconfig).await?;
         let Err(error) = within_deadline("ready", servers, async || is_ready(&client).await).await
         else {
