@@ -8,8 +8,8 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
+use orginvite_operator::plan;
 use orginvite_operator::resources::{Address, OrgInvite};
-use serde_json::Value;
 use support::fake_astro::{Call, InviteState, Operation, SECRET_PREFIX, UserStatus};
 
 use crate::faults::TOO_LONG;
@@ -256,9 +256,9 @@ impl<'a> Judge<'a> {
         let member = astro
             .user(&person.email)
             .filter(|user| user.status == UserStatus::Active);
-        let wanted = serde_json::to_value(object.spec.role).unwrap();
+        let wanted = plan::name(object.spec.role);
         if let Some(member) = member {
-            let expected: &[&str] = if wanted == Value::from(member.role.clone()) {
+            let expected: &[&str] = if wanted == member.role {
                 &["Accepted", "AlreadyMember"]
             } else {
                 &["RoleDiffers"]
@@ -277,8 +277,7 @@ impl<'a> Judge<'a> {
                 return wrong("the person has another invitation");
             };
             let expires_at = status.expires_at.as_ref().map(|time| time.0.as_second());
-            let same = wanted == Value::from(invite.role.clone())
-                && expires_at == Some(invite.expires_at.as_second());
+            let same = wanted == invite.role && expires_at == Some(invite.expires_at.as_second());
             return if same && ready.reason == "Invited" && ready.status == "True" {
                 None
             } else {

@@ -80,7 +80,7 @@ impl Person {
         match act {
             Act::Create => {
                 self.create(&mut manifest, self.number % TEAMS.len(), true)
-                    .await
+                    .await;
             }
             Act::EditRole => {
                 manifest.role = (manifest.role + 1) % ROLES.len();

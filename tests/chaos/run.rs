@@ -55,7 +55,13 @@ pub async fn run(plan: &Plan) {
                 break;
             }
             stage.at_work().await;
-            let outcome = cast.strike(strike).await;
+            let mut outcome = cast.strike(strike).await;
+            for _ in 0..2 {
+                if outcome.is_err() {
+                    println!("{:?}: {outcome:?}, so once more", strike.fault);
+                    outcome = cast.strike(strike).await;
+                }
+            }
             missed += u32::from(outcome.is_err());
             println!(
                 "{:>6.1} s {:?}: {outcome:?}",
@@ -197,7 +203,7 @@ fn growth(stage: &Stage) -> Vec<String> {
         let Some((warm_age, warm)) = warm.filter(|(warm, _)| *age > 2 * *warm) else {
             continue;
         };
-        let memory = |mib: usize| format!("{:.1} MiB", mib as f64 / 1024.0);
+        let memory = |kib: usize| format!("{}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024);
         println!(
             "process {}: {} threads, {} files, {} after {:.0} s; {} threads, {} files, {} after {:.0} s",
             life.pid,

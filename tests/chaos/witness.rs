@@ -24,9 +24,8 @@ impl Witness {
             let events = watcher(api, watcher::Config::default()).default_backoff();
             let mut events = std::pin::pin!(events);
             while let Some(event) = events.next().await {
-                let (Ok(Event::Apply(object))
-                | Ok(Event::InitApply(object))
-                | Ok(Event::Delete(object))) = event
+                let Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) =
+                    event
                 else {
                     continue;
                 };

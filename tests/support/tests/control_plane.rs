@@ -488,8 +488,7 @@ async fn what_is_stored_outlives_the_api_server_and_old_versions_do_not() -> Res
         .boxed();
     let event = events.next().await.context("the watch ended")?;
     let code = match event {
-        Ok(WatchEvent::Error(status)) => status.code,
-        Err(Error::Api(status)) => status.code,
+        Ok(WatchEvent::Error(status)) | Err(Error::Api(status)) => status.code,
         other => bail!("not told that the version is gone: {other:?}"),
     };
     assert_eq!(code, 410);

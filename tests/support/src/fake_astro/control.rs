@@ -166,8 +166,9 @@ impl Control {
             name: organization.owner.username.clone(),
             is_service_key: false,
         };
+        let standing = organization.standing(email, now);
         let invite = organization.invite_person(email, role, by, expires_at, now);
-        world.web_mails.push(mail(&invite, 0));
+        world.web_mails.push(mail(&invite, 0, standing));
         Ok(invite.id)
     }
 

@@ -302,7 +302,7 @@ impl World {
                 let lifetime = self.invite_lifetime;
                 let organization = find(&mut self.organizations, &organization)?;
                 let by = inviter(self.behaviour.inviter, &organization.owner, key_id);
-                let (besides, to_member) = organization.standing(&email, now);
+                let standing = organization.standing(&email, now);
                 let (invite, is_new) = organization.create_invite(
                     &email,
                     &role,
@@ -312,11 +312,7 @@ impl World {
                     &self.behaviour,
                 )?;
                 if is_new {
-                    self.mails.push(Mail {
-                        besides,
-                        to_member,
-                        ..mail(&invite, sequence)
-                    });
+                    self.mails.push(mail(&invite, sequence, standing));
                 }
                 self.note(sequence, |call| call.invite_id = Some(invite.id.clone()));
                 Ok(Reply::Json(200, invite_json(&invite, &self.behaviour)))
@@ -406,7 +402,8 @@ fn find<'a>(
         .ok_or(Refused(404, "Organization not found"))
 }
 
-pub(super) fn mail(invite: &Invite, call: u64) -> Mail {
+/// The e-mail with `invite`; see [`Organization::standing`] for what there was besides.
+pub(super) fn mail(invite: &Invite, call: u64, (besides, to_member): (usize, bool)) -> Mail {
     Mail {
         organization_id: invite.organization_id.clone(),
         address: invite.address.clone(),
@@ -414,8 +411,8 @@ pub(super) fn mail(invite: &Invite, call: u64) -> Mail {
         role: invite.role.clone(),
         at: invite.created_at,
         call,
-        besides: 0,
-        to_member: false,
+        besides,
+        to_member,
     }
 }
 
