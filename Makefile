@@ -67,7 +67,7 @@ generate:
 
 # What it costs and how long it takes, with as many objects as docs/benchmarks.md tells of.
 bench:
-	cargo build --release --workspace --bins
+	cargo build --release --workspace --bin orginvite-operator --bin control-plane --bin bench
 	./target/release/bench --size full --json target/bench.json
 
 # Everything goes wrong for MINUTES [5], as drawn from SEED [any], with so many PEOPLE [300]. SOAK=1 kills no process

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use jiff::SignedDuration;
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use secrecy::SecretString;
@@ -82,17 +83,21 @@ struct Run {
     /// How long the list of users may lag behind a call.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     listing_delay: Duration,
+    /// How far Astro's clock is believed to be from this machine's at most: a wrong date in an answer
+    /// must not let invitations expire.
+    #[arg(long, value_name = "DURATION", default_value = "1h", value_parser = duration)]
+    clock_tolerance: Duration,
     /// How far apart e-mails to one address are at least.
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration)]
     email_spacing: Duration,
     /// Invitations created a second with one token.
-    #[arg(long, value_name = "N", default_value_t = Rates::default().post)]
+    #[arg(long, value_name = "N", default_value_t = Rates::default().post, value_parser = clap::value_parser!(u32).range(1..))]
     posts_per_second: u32,
     /// Invitations deleted a second with one token.
-    #[arg(long, value_name = "N", default_value_t = Rates::default().delete)]
+    #[arg(long, value_name = "N", default_value_t = Rates::default().delete, value_parser = clap::value_parser!(u32).range(1..))]
     deletes_per_second: u32,
     /// Reads a second with one token.
-    #[arg(long, value_name = "N", default_value_t = Rates::default().get)]
+    #[arg(long, value_name = "N", default_value_t = Rates::default().get, value_parser = clap::value_parser!(u32).range(1..))]
     gets_per_second: u32,
     /// Where /livez, /readyz and /metrics are served [default: a free port of this machine only, which
     /// the log names].
@@ -160,15 +165,20 @@ pub fn command() -> clap::Command {
     Cli::command()
 }
 
+/// The longest duration: what is added to others and to moments stays far from any limit.
+const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+
 /// A duration such as `90s`, `100ms` or `1m30s`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let duration: kube::core::Duration = text
+    let duration: SignedDuration = text
         .parse()
         .map_err(|error| format!("{error}; write it like 90s, 100ms or 1m30s"))?;
-    if duration.is_negative() {
-        return Err("a duration cannot be negative".to_owned());
+    let duration =
+        Duration::try_from(duration).map_err(|_| "a duration cannot be negative".to_owned())?;
+    if duration > LONGEST {
+        return Err("a duration cannot be longer than ten years".to_owned());
     }
-    Ok(duration.into())
+    Ok(duration)
 }
 
 /// An address to listen on.
@@ -268,7 +278,8 @@ fn connect(config: kube::Config) -> Result<kube::Client, String> {
 
 async fn run(args: Run) -> Result<(), String> {
     let astro = Endpoint::with_deadline(&args.astro_url, args.request_deadline)
-        .map_err(|error| format!("--astro-url: {error}"))?;
+        .map_err(|error| format!("--astro-url: {error}"))?
+        .clock_within(args.clock_tolerance);
     check_waits(&args)?;
     let config = cluster().await?;
     let namespace = args

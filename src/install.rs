@@ -7,9 +7,9 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::wait::{Error as WaitError, await_condition, conditions};
 use kube::{Api, Client, Resource, ResourceExt};
-use serde::de::DeserializeOwned;
 
 use crate::resources::{GROUP, OrgInvite, Organization, crds};
+use crate::stored::list_metadata;
 
 /// How long the API server may take to serve a definition.
 const SERVED_DEADLINE: Duration = Duration::from_secs(30);
@@ -158,13 +158,13 @@ pub async fn held(client: &Client, organizations: &[String]) -> Result<Held, kub
 /// The objects with a finalizer of our group.
 async fn with_finalizer<K>(client: &Client, params: ListParams) -> Result<Vec<String>, kube::Error>
 where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    K: Resource<DynamicType = ()> + Clone,
 {
     let api: Api<K> = Api::all(client.clone());
     let mut params = params.limit(PAGE);
     let mut names = Vec::new();
     loop {
-        let page = match api.list_metadata(&params).await {
+        let page = match list_metadata(&api, &params).await {
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(names),
             page => page?,
         };

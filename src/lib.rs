@@ -15,5 +15,6 @@ pub mod random;
 pub mod reconcile;
 pub mod resources;
 pub mod state_metrics;
+pub mod stored;
 pub mod takeover;
 pub mod telemetry;

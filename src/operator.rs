@@ -13,7 +13,7 @@ use kube::runtime::controller::{Action, Config as ControllerConfig, Error as Con
 use kube::runtime::reflector::{self, Lookup, ObjectRef};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{Controller, PredicateConfig, WatchStreamExt, predicates};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -33,6 +33,7 @@ use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
 use crate::state_metrics;
+use crate::stored;
 use crate::takeover;
 
 /// How many `OrgInvite`s are reconciled at once: enough to keep an API server busy, each with a connection.
@@ -209,9 +210,7 @@ async fn watch_namespaces(
     context: &Context,
     writer: reflector::store::Writer<PartialObjectMeta<Namespace>>,
 ) {
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
-    kube::runtime::watcher(api, watcher::Config::default())
-        .default_backoff()
+    stored::watch(Api::all(context.client.clone()), watcher::Config::default())
         .reflect(writer)
         .inspect_ok(|event| {
             if matches!(event, Event::InitDone) {
@@ -234,19 +233,19 @@ async fn watch_namespaces(
 
 /// Notices changed token Secrets. Only that they changed: the token is read when it is needed.
 async fn watch_secrets(context: &Context) {
-    let api: Api<PartialObjectMeta<Secret>> =
-        Api::namespaced(context.client.clone(), &context.own_namespace);
-    kube::runtime::watcher(api, watcher::Config::default())
-        .default_backoff()
-        .touched_objects()
-        .for_each(|secret| {
-            match secret {
-                Ok(secret) => trigger_token(&secret, context),
-                Err(error) => tracing::warn!(%error, "watching Secrets failed; it is tried again"),
-            }
-            future::ready(())
-        })
-        .await;
+    stored::watch(
+        Api::namespaced(context.client.clone(), &context.own_namespace),
+        watcher::Config::default(),
+    )
+    .touched_objects()
+    .for_each(|secret: watcher::Result<PartialObjectMeta<Secret>>| {
+        match secret {
+            Ok(secret) => trigger_token(&secret, context),
+            Err(error) => tracing::warn!(%error, "watching Secrets failed; it is tried again"),
+        }
+        future::ready(())
+    })
+    .await;
 }
 
 fn control_organizations(
@@ -255,10 +254,8 @@ fn control_organizations(
     triggers: mpsc::UnboundedReceiver<ObjectRef<Organization>>,
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let api: Api<Organization> = Api::all(context.client.clone());
-    let events = kube::runtime::watcher(api, watcher::Config::default())
-        .default_backoff()
-        .reflect(writer);
+    let events =
+        stored::watch(Api::all(context.client.clone()), watcher::Config::default()).reflect(writer);
     let reconciles = context.metrics.organizations.clone();
     Controller::for_stream(
         reconciles.seen(followed(events, Arc::clone(context))),
@@ -285,14 +282,12 @@ fn control_invites(
     triggers: mpsc::UnboundedReceiver<ObjectRef<OrgInvite>>,
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let api: Api<OrgInvite> = Api::all(context.client.clone());
     let config = watcher::Config {
         field_selector: context.invite_selector(),
         ..watcher::Config::default()
     };
     let store = writer.as_reader();
-    let events = kube::runtime::watcher(api, config)
-        .default_backoff()
+    let events = stored::watch(Api::all(context.client.clone()), config)
         .modify(slim)
         .reflect(writer);
     let triggering = Arc::clone(context);
@@ -412,13 +407,13 @@ async fn check_cluster(client: &Client, settings: &Settings) -> Result<(), Start
 /// Whether the cluster answers and knows the resource.
 async fn check<K>(api: &Api<K>, what: &'static str, name: Option<&str>) -> Result<(), StartError>
 where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
+    K: Resource<DynamicType = ()> + Clone,
 {
     let params = ListParams {
         field_selector: name.map(|name| format!("metadata.name={name}")),
         ..ListParams::default().limit(1)
     };
-    match api.list_metadata(&params).await {
+    match stored::list_metadata(api, &params).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(StartError::NoDefinitions(what)),
         Err(kube::Error::Api(error)) if error.code == 403 || error.code == 401 => {

@@ -336,6 +336,16 @@ pub fn plan(facts: &Facts<'_>) -> Plan {
     begin(facts)
 }
 
+/// The invite that an open attempt was to replace. The annotation is in the hands of whoever may edit the
+/// object, the record is not: what the object does not record is not its own to delete.
+fn replaced<'a>(facts: &Facts<'_>, attempt: &'a Attempt) -> Option<&'a str> {
+    let recorded = facts.record.invite_id.as_ref();
+    attempt
+        .replaces
+        .as_deref()
+        .filter(|id| recorded.is_some_and(|one| one == id))
+}
+
 /// *Attempt open*: its outcome is not known, or its POST is still to be sent.
 fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     let underway = facts.own.underway.as_deref() == Some(attempt.id.as_str());
@@ -351,7 +361,7 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         Sight::Pending(found) => found.as_slice(),
         _ => &[],
     };
-    let replaces = attempt.replaces.as_deref();
+    let replaces = replaced(facts, attempt);
     // What is replaced, when it can still be accepted.
     let old = pending
         .iter()
@@ -379,6 +389,10 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         && (facts.deleting || member || found.is_some() || facts.standing.held_by.is_some())
     {
         return Plan::act(Step::Drop(old.id.clone()));
+    }
+    if found.is_some_and(|found| facts.standing.shared.contains(&found.id.as_str())) {
+        // Another object's: no e-mail of this attempt.
+        return Plan::act(Step::Close);
     }
     if let Some(found) = found {
         // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
@@ -444,10 +458,13 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 /// *Attempt open*, and nobody can look: a person has to tell what became of it.
 fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     let answered = match &facts.observed.named {
+        Some(Named::Found(found)) if facts.standing.shared.contains(&found.id.as_str()) => {
+            return Plan::act(Step::Close);
+        }
         Some(Named::Found(found)) => {
             // The one that was to be replaced has the role that it was sent with.
-            let replaced = attempt.replaces.as_ref() == Some(&found.id);
-            let sent_with = facts.record.role.filter(|_| replaced);
+            let is_old = replaced(facts, attempt) == Some(&found.id);
+            let sent_with = facts.record.role.filter(|_| is_old);
             return adopt(facts, found, sent_with.unwrap_or(attempt.role));
         }
         Some(Named::InLine(time)) => {
@@ -470,7 +487,7 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             };
         }
         // Nobody knows whether its DELETE went out.
-        let left_over = attempt.replaces.as_deref();
+        let left_over = replaced(facts, attempt);
         if let Some(invite) = left_over.filter(|id| !facts.standing.shared.contains(id)) {
             return again(facts, invite, false);
         }
@@ -806,7 +823,11 @@ fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Plan {
             let wait = facts
                 .spacing
                 .saturating_mul(1 << facts.record.resends.min(10));
-            let last = facts.record.invited_at.as_ref().map(|time| time.0 + wait);
+            let last = facts
+                .record
+                .invited_at
+                .as_ref()
+                .map(|time| later(time.0, wait));
             match last.filter(|time| *time > facts.now) {
                 Some(time) => spaced(time),
                 None => again(facts, invite, true),
@@ -1114,10 +1135,16 @@ fn settling() -> Plan {
     }
 }
 
+/// That moment and as much later, or the end of time: a status or Astro may name any moment.
+#[must_use]
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
 /// Whether an invite that expires then can no longer be accepted at `now`, by Astro's clock.
 #[must_use]
 pub fn is_over(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
-    expires_at.is_some_and(|time| now > time + EXPIRY_GRACE)
+    expires_at.is_some_and(|time| now > later(time, EXPIRY_GRACE))
 }
 
 /// Whether the recorded invite expired. One that is known to have ended before does not expire any more,
@@ -1139,7 +1166,7 @@ fn at_expiry(facts: &Facts<'_>) -> Step {
 /// Waits until an invite that expires then is over.
 fn once_over(facts: &Facts<'_>, expires_at: Option<Timestamp>) -> Step {
     expires_at
-        .map(|time| time + EXPIRY_GRACE)
+        .map(|time| later(time, EXPIRY_GRACE))
         .filter(|time| *time >= facts.now)
         .map_or(Step::Rest, Step::AwaitTime)
 }

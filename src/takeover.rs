@@ -4,21 +4,20 @@
 //! lists what it plans from, consistently, and waits until its caches show at least that.
 
 use std::collections::HashMap;
-use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::core::ObjectMeta;
-use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Resource, ResourceExt};
 use tokio::time::Instant;
 
 use crate::leadership::Term;
 use crate::reconcile::context::Context;
 use crate::reconcile::memory::version;
 use crate::resources::{OrgInvite, Organization};
+use crate::stored::list_metadata;
 
 /// How many objects a page of a list has.
 const PAGE: u32 = 500;
@@ -87,7 +86,7 @@ async fn catch_up<L, C>(
     holds: impl Fn() -> bool,
 ) -> bool
 where
-    L: Clone + Debug + DeserializeOwned,
+    L: Resource<DynamicType = ()> + Clone,
     C: Resource<DynamicType = ()> + Clone + 'static,
 {
     while holds() {
@@ -150,19 +149,19 @@ impl Listed {
 /// there is no answer in time.
 async fn list<K>(api: &Api<K>, selection: ListParams) -> Result<Option<Listed>, kube::Error>
 where
-    K: Clone + Debug + DeserializeOwned,
+    K: Resource<DynamicType = ()> + Clone,
 {
     let mut params = selection.limit(PAGE);
     let mut objects = HashMap::new();
     loop {
-        let answer = tokio::time::timeout(PAGE_DEADLINE, api.list_metadata(&params)).await;
+        let answer = tokio::time::timeout(PAGE_DEADLINE, list_metadata(api, &params)).await;
         let Ok(page) = answer else {
             return Ok(None);
         };
         let page = page?;
-        for object in &page.items {
-            let at = version(&object.metadata).unwrap_or(u64::MAX);
-            objects.insert(object.metadata.uid.clone().unwrap_or_default(), at);
+        for object in page.items {
+            let at = version(object.meta()).unwrap_or(u64::MAX);
+            objects.insert(object.uid().unwrap_or_default(), at);
         }
         match page.metadata.continue_ {
             Some(token) if !token.is_empty() => params = params.continue_token(&token),

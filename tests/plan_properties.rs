@@ -22,6 +22,7 @@ use orginvite_operator::plan::{
     Doubt, Facts, Found, Lookup, Named, Observation, Own, Plan, Saying, Sight, State, Step,
     is_over, plan,
 };
+use orginvite_operator::reconcile::report;
 use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};
 use orginvite_operator::resources::{OrgInvite, OrgInviteStatus, Reason};
 use proptest::prelude::*;
@@ -121,6 +122,15 @@ fn role() -> impl Strategy<Value = Role> {
 /// A moment around now, on both sides of every limit that counts.
 fn moment() -> impl Strategy<Value = Timestamp> {
     select(vec![-3000, -20, -4, -1, 1, 4, 20, 3000]).prop_map(|minutes| now() + minutes.minutes())
+}
+
+fn extreme() -> impl Strategy<Value = Timestamp> {
+    let around = [Timestamp::MIN, Timestamp::UNIX_EPOCH, now(), Timestamp::MAX];
+    let near = select(vec![-400_i64, -301, -1, 0, 1, 299, 400]);
+    (select(around.to_vec()), near).prop_map(|(time, seconds)| {
+        let seconds = jiff::SignedDuration::from_secs(seconds);
+        time.saturating_add(seconds).unwrap()
+    })
 }
 
 fn later() -> impl Strategy<Value = Timestamp> {
@@ -288,6 +298,7 @@ prop_compose! {
     fn case()(
         spec in spec(),
         open in proptest::option::of(attempt()),
+        forged in proptest::bool::weighted(0.3),
         record in record(),
         (held, inherits, shared, copied) in flags(),
         own_invite in any::<bool>(),
@@ -296,6 +307,11 @@ prop_compose! {
         own in own(),
     ) -> Case {
         let (role, resend_when, max_resends, asked, deleting, retain, closing) = spec;
+        let open = open.map(|open: Attempt| Attempt {
+            // Whoever may edit the object may write another ID there.
+            replaces: open.replaces.and_then(|id| if forged { Some(id) } else { record.invite_id.clone() }),
+            ..open
+        });
         Case {
             deleting, retain, closing, role, resend_when, max_resends, asked, open, record, held,
             inherits, heir, shared, own_invite, copied, observed, own, now: now(),
@@ -378,8 +394,7 @@ proptest! {
         }
         if let Step::Send { replaces: Some(replaced), resends, request } = &step {
             let recorded = case.record.invite_id.as_ref() == Some(replaced);
-            let attempted = case.open.as_ref().and_then(|open| open.replaces.as_ref()) == Some(replaced);
-            prop_assert!(recorded || attempted, "an invitation of somebody else is replaced");
+            prop_assert!(recorded, "an invitation of somebody else is replaced");
             if case.open.is_none() {
                 let by_itself = *resends > case.record.resends;
                 prop_assert!(!by_itself || *resends <= case.max_resends, "more than maxResends");
@@ -413,7 +428,8 @@ proptest! {
                 prop_assert!(!(case.deleting && case.retain));
                 prop_assert!(case.observed.settled, "the attempt is not settled");
                 prop_assert!(!(case.shared && id == "x1"), "another object records it");
-                prop_assert_eq!(case.open.and_then(|open| open.replaces), Some(id));
+                prop_assert_eq!(case.open.and_then(|open| open.replaces), Some(id.clone()));
+                prop_assert_eq!(case.record.invite_id, Some(id), "it is somebody else's");
             }
             _ => {}
         }
@@ -462,6 +478,26 @@ proptest! {
             | State::Obscured(saying) | State::Member { saying, .. } = plan.state
         {
             prop_assert!(!saying.message.contains("elsewhere"));
+        }
+    }
+
+    /// No moment that a status, Astro or a clock may name is too far away.
+    #[test]
+    fn no_moment_is_too_far_away(
+        case in case(),
+        (now, expiry, sent, gone) in (extreme(), extreme(), extreme(), extreme()),
+    ) {
+        let mut case = case;
+        case.now = now;
+        case.record.expires_at = Some(Time(expiry));
+        case.record.invited_at = Some(Time(sent));
+        case.record.gone_since = case.record.gone_since.map(|_| Time(gone));
+        if let Sight::Pending(found) = &mut case.observed.sight {
+            found[0].expires_at = Some(expiry);
+        }
+        let plan = case.plan();
+        for blind in [true, false] {
+            let _ = report::status(&case.record, &plan.state, blind, 1, now);
         }
     }
 

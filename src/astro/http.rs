@@ -26,6 +26,8 @@ pub const DEFAULT_URL: &str = "https://api.astronomer.io/v1alpha1";
 pub const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
 /// How long a whole request may take. The settle time has to be longer.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(15);
+/// How far Astro's clock may be from this machine's, by default.
+pub const CLOCK_TOLERANCE: Duration = Duration::from_hours(1);
 /// The longest body that is read.
 const BODY_LIMIT: usize = 8 << 20;
 /// How many redirects within one host a GET follows.
@@ -49,6 +51,13 @@ pub enum UrlError {
     Client(#[from] reqwest::Error),
 }
 
+/// Whether a text can be an ID, which is one segment of a path. A URL has no way to write the others, and
+/// drops tabs and line ends even inside of "..".
+#[must_use]
+pub fn is_id(text: &str) -> bool {
+    !matches!(text, "" | "." | "..") && !text.chars().any(char::is_control)
+}
+
 /// What began it: what stands before is the library's own wording.
 fn root_cause(error: &reqwest::Error) -> &dyn std::error::Error {
     std::iter::successors(error.source(), |&cause| cause.source())
@@ -65,6 +74,7 @@ pub struct Endpoint {
     writes: reqwest::Client,
     base: Url,
     deadline: Duration,
+    clock_tolerance: Duration,
     metrics: Metrics,
 }
 
@@ -117,8 +127,18 @@ impl Endpoint {
             writes: builder().redirect(redirect::Policy::none()).build()?,
             base: url,
             deadline,
+            clock_tolerance: CLOCK_TOLERANCE,
             metrics: Metrics::default(),
         })
+    }
+
+    /// The same endpoint, whose clock is believed within `tolerance` of this machine's.
+    #[must_use]
+    pub fn clock_within(self, tolerance: Duration) -> Self {
+        Self {
+            clock_tolerance: tolerance,
+            ..self
+        }
     }
 
     /// The same endpoint, whose calls are counted in `metrics`.
@@ -133,11 +153,7 @@ impl Endpoint {
 
     /// The URL of a path: each segment is one segment, whatever is in it.
     fn url(&self, segments: &[&str]) -> Result<Url, Error> {
-        // A URL has no way to write these, and drops tabs and line ends even inside of "..".
-        let unfit = |segment: &&&str| {
-            matches!(**segment, "" | "." | "..") || segment.chars().any(char::is_control)
-        };
-        if let Some(bad) = segments.iter().find(unfit) {
+        if let Some(bad) = segments.iter().find(|segment| !is_id(segment)) {
             return Err(Error::Refused(Refusal {
                 status: 400,
                 from_api: false,
@@ -256,6 +272,28 @@ impl Session {
             .header(ACCEPT, "application/json"))
     }
 
+    /// Takes over Astro's clock, and tells once when it is not believed.
+    fn set_clock(&self, date: Timestamp) {
+        let mut clock = self.clock.lock();
+        let believed = |date: Timestamp| self.within_tolerance(date) == date;
+        if !believed(date) && clock.is_none_or(|(before, _)| believed(before)) {
+            tracing::warn!(
+                %date,
+                "Astro's clock and this machine's are further apart than --clock-tolerance, and no more than that is believed: check the clock of this machine"
+            );
+        }
+        *clock = Some((date, Instant::now()));
+    }
+
+    /// A moment by Astro's clock, no further from this machine's than is believed: one wrong date must
+    /// not let every invitation expire.
+    fn within_tolerance(&self, date: Timestamp) -> Timestamp {
+        let (now, tolerance) = (Timestamp::now(), self.endpoint.clock_tolerance);
+        let earliest = now.checked_sub(tolerance).unwrap_or(Timestamp::MIN);
+        let latest = now.checked_add(tolerance).unwrap_or(Timestamp::MAX);
+        date.clamp(earliest, latest)
+    }
+
     async fn send(
         &self,
         operation: &'static str,
@@ -282,7 +320,7 @@ impl Session {
             Ok(response) => {
                 // Refusals tell the time, too.
                 if let Some(date) = response.headers().get(DATE).and_then(answer::http_date) {
-                    *self.clock.lock() = Some((date, Instant::now()));
+                    self.set_clock(date);
                 }
                 self.endpoint.receive(response).await
             }
@@ -375,7 +413,8 @@ impl Astro for Client {
 
     fn server_time(&self) -> Option<Timestamp> {
         let (date, at) = (*self.session.clock.lock())?;
-        date.checked_add(at.elapsed()).ok()
+        let now = date.checked_add(at.elapsed()).unwrap_or(Timestamp::MAX);
+        Some(self.session.within_tolerance(now))
     }
 }
 

@@ -260,6 +260,7 @@ pub trait Astro: Send + Sync {
         offset: usize,
         limit: usize,
     ) -> Result<UserPage, Error>;
-    /// Astro's clock, from the `Date` header of its last answer; `None` before the first.
+    /// Astro's clock, from the `Date` header of its last answer, as far as it is believed; `None` before
+    /// the first.
     fn server_time(&self) -> Option<Timestamp>;
 }

@@ -192,7 +192,6 @@ fn is_same(one: &OrgInvite, other: &OrgInvite) -> bool {
 /// Drops what nobody reads from an object before it is cached.
 pub fn slim(object: &mut OrgInvite) {
     let metadata = &mut object.metadata;
-    metadata.managed_fields = None;
     metadata.labels = None;
     metadata.owner_references = None;
     if let Some(annotations) = &mut metadata.annotations {

@@ -13,7 +13,7 @@ use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
 use crate::astro::{Astro, Invite};
 use crate::metrics::OrganizationMetrics;
-use crate::plan::Saying;
+use crate::plan::{Saying, later};
 use crate::resources::organization::{AllowRule, Permission, TokenStatus};
 
 /// Whether an Organization can be worked with.
@@ -173,7 +173,7 @@ impl Connection {
         if let Unread::Unjudged { last, longest } = *unread
             && self.directory.synced().is_some()
         {
-            *unread = if last + longest < self.directory.now() {
+            *unread = if later(last, longest) < self.directory.now() {
                 Unread::Since(last)
             } else {
                 Unread::No

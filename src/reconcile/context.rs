@@ -19,6 +19,7 @@ use crate::astro::http::Endpoint;
 use crate::leadership::{Leadership, Term};
 use crate::metrics::Metrics;
 use crate::resources::{Address, OrgInvite, Organization, Reason};
+use crate::stored::Stored;
 
 /// The waits of the one-e-mail protocol.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +135,7 @@ impl Context {
 
     /// The Secrets that tokens are read from.
     #[must_use]
-    pub fn secrets(&self) -> Api<Secret> {
+    pub fn secrets(&self) -> Api<Stored<Secret>> {
         Api::namespaced(self.client.clone(), &self.own_namespace)
     }
 

@@ -355,11 +355,14 @@ impl Turn<'_> {
             .as_ref()
             .filter(|revoked| Some(revoked.invite.as_str()) == recorded);
         let spacing = self.context.timing.spacing;
-        let from_status = record.invited_at.as_ref().map(|time| time.0 + spacing);
+        let from_status = record
+            .invited_at
+            .as_ref()
+            .map(|time| plan::later(time.0, spacing));
         let from_memory = self
             .memory
             .last_email
-            .map(|at| self.now() + spacing.saturating_sub(at.elapsed()));
+            .map(|at| plan::later(self.now(), spacing.saturating_sub(at.elapsed())));
         Own {
             underway: self.memory.underway.clone(),
             revoke_answered_absent: revoked.is_some_and(|revoked| revoked.absent),
@@ -601,6 +604,9 @@ impl Turn<'_> {
         {
             return Some(answer.clone());
         }
+        if !astro::http::is_id(id) {
+            return Some(Named::Refused("it is not an ID".to_owned()));
+        }
         let answer = match self.get_invite(id).await {
             Err(at) => return Some(Named::InLine(self.at(at))),
             // Only Astro's own word that there is none says anything about the invitation.
@@ -609,7 +615,10 @@ impl Turn<'_> {
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the invitation that was named cannot be looked at");
-                return Some(Named::InLine(self.now() + astro::directory::backoff(5)));
+                return Some(Named::InLine(plan::later(
+                    self.now(),
+                    astro::directory::backoff(5),
+                )));
             }
             Ok(Ok(invite)) => {
                 let whom = invite
@@ -632,7 +641,7 @@ impl Turn<'_> {
 
     /// A moment of the process's clock by Astro's.
     fn at(&self, at: Instant) -> Timestamp {
-        self.now() + at.saturating_duration_since(Instant::now())
+        plan::later(self.now(), at.saturating_duration_since(Instant::now()))
     }
 
     /// When the next pass would have to begin for the plan to know more.

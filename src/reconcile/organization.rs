@@ -32,6 +32,7 @@ use crate::plan::Saying;
 use crate::resources::organization::TokenStatus;
 use crate::resources::organization::{ACKNOWLEDGE_ANNOTATION, FINALIZER};
 use crate::resources::{Address, OrgInvite, Organization, Reason};
+use crate::stored::Stored;
 
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -155,7 +156,7 @@ async fn hold(object: &Organization, hold: bool, context: &Context) -> Result<()
     let patch = json!({"metadata": {
         "resourceVersion": object.resource_version(), "finalizers": finalizers,
     }});
-    let api: Api<Organization> = Api::all(context.client.clone());
+    let api: Api<Stored<Organization>> = Api::all(context.client.clone());
     match api
         .patch(
             &object.name_any(),
@@ -226,7 +227,7 @@ struct Token {
 async fn token(object: &Organization, context: &Context) -> Result<Result<Token, String>, Error> {
     let wanted = &object.spec.token_secret_ref;
     let place = format!("Secret {}/{}", context.own_namespace, wanted.name);
-    let Some(secret) = context.secrets().get_opt(&wanted.name).await? else {
+    let Some(Stored(secret)) = context.secrets().get_opt(&wanted.name).await? else {
         return Ok(Err(format!(
             "{place} does not exist. Create it with the API token under the key {}",
             wanted.key

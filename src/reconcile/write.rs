@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::error::Error;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt, FINALIZER};
 use crate::resources::{OrgInvite, OrgInviteStatus};
+use crate::stored::Stored;
 
 /// What became of a write.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Writer {
         Self { client }
     }
 
-    fn api(&self, object: &OrgInvite) -> Api<OrgInvite> {
+    fn api(&self, object: &OrgInvite) -> Api<Stored<OrgInvite>> {
         Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default())
     }
 
@@ -120,7 +121,9 @@ impl Writer {
     /// The object as the API server has it now; `None` when it, or the one of that UID, is gone.
     pub async fn read(&self, object: &OrgInvite) -> Result<Option<OrgInvite>, Error> {
         let found = self.api(object).get_opt(&object.name_any()).await?;
-        Ok(found.filter(|found| found.uid() == object.uid()))
+        Ok(found
+            .map(|found| found.0)
+            .filter(|found| found.uid() == object.uid()))
     }
 }
 
@@ -133,9 +136,9 @@ fn with_finalizer(object: &OrgInvite) -> serde_json::Value {
         .collect()
 }
 
-fn outcome(answer: Result<OrgInvite, kube::Error>) -> Result<Written, Error> {
+fn outcome(answer: Result<Stored<OrgInvite>, kube::Error>) -> Result<Written, Error> {
     match answer {
-        Ok(object) => Ok(Written::Done(Box::new(object))),
+        Ok(object) => Ok(Written::Done(Box::new(object.0))),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(Written::Conflict),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(Written::Gone),
         Err(error) => Err(error.into()),

@@ -10,6 +10,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps,
 };
 use kube::CustomResourceExt;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 pub use address::Address;
 pub use org_invite::{OrgInvite, OrgInviteSpec, OrgInviteStatus};
@@ -56,4 +58,44 @@ fn with_status_default(mut crd: CustomResourceDefinition) -> CustomResourceDefin
         }
     }
     crd
+}
+
+/// A value of a status that cannot be read counts as absent: a time that no `Timestamp` can hold, a
+/// value of another version of the definitions. One object that cannot be read would keep all of them
+/// from being read.
+fn readable<'de, T, D>(deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de> + Default,
+    D: Deserializer<'de>,
+{
+    Ok(Readable::deserialize(deserializer)?
+        .value()
+        .unwrap_or_default())
+}
+
+/// The same for each value of a list.
+fn readable_ones<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    let all: Option<Vec<Readable<T>>> = readable(deserializer)?;
+    let all = all.unwrap_or_default().into_iter();
+    Ok(all.filter_map(Readable::value).collect())
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Readable<T> {
+    Value(T),
+    Other(IgnoredAny),
+}
+
+impl<T> Readable<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Other(_) => None,
+        }
+    }
 }

@@ -197,19 +197,31 @@ pub struct OrgInviteStatus {
     pub email: Option<String>,
 
     /// The role that the invitation was sent with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub role: Option<Role>,
 
     /// When the invitation was sent, or found where somebody else had sent it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub invited_at: Option<Time>,
 
     /// When the invitation expires, as Astro says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub expires_at: Option<Time>,
 
     /// How many invitations were sent by themselves since the first one, or since the last request.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::readable")]
     pub resends: u32,
 
     /// The last value of the annotation iam.astronomer.io/resend-requested-at that was seen to.
@@ -225,7 +237,11 @@ pub struct OrgInviteStatus {
     pub user_id: Option<String>,
 
     /// Since when the invitation or the member is known to be gone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub gone_since: Option<Time>,
 
     /// Who sent the invitation.
@@ -234,7 +250,11 @@ pub struct OrgInviteStatus {
 
     /// Ready; Reconciling and Stalled only while true; Accepted once there is an invitation or a
     /// member.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable_ones",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
@@ -251,7 +271,11 @@ pub struct Inviter {
     pub id: String,
     /// USER or SERVICEKEY (an API token). Invitees of an API token have been reported to get a
     /// link that answers 404 (terraform-provider-astro, issue 208).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "SubjectKind")]
     pub subject_type: Option<SubjectKind>,
     /// Name of the user or of the API token.

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -109,9 +110,12 @@ impl OrganizationSpec {
     /// How often the organization's people are read.
     #[must_use]
     pub fn sync_interval(&self) -> Duration {
-        self.sync_interval
-            .parse::<kube::core::Duration>()
-            .map_or(Duration::from_mins(5), Duration::from)
+        let interval: Option<SignedDuration> = self.sync_interval.parse().ok();
+        interval
+            .and_then(|interval| Duration::try_from(interval).ok())
+            .map_or(Duration::from_mins(5), |interval| {
+                interval.clamp(Duration::from_secs(1), Duration::from_hours(24))
+            })
     }
 }
 
@@ -199,15 +203,27 @@ pub struct TokenStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<Inviter>,
     /// Whether it may list users. Without that, acceptance is not seen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Permission")]
     pub list_users: Option<Permission>,
     /// Whether it may invite people; absent before the first one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Permission")]
     pub invite: Option<Permission>,
     /// Whether it may take invitations back; absent before the first one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     #[schemars(with = "Permission")]
     pub revoke: Option<Permission>,
 }
@@ -240,16 +256,24 @@ pub struct OrganizationStatus {
     pub observed_generation: i64,
 
     /// How many OrgInvites there are, by how they stand.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "super::readable")]
     pub invites: InviteCounts,
 
     /// When the organization's people were last read as a whole; noted at most once a minute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub last_sync_time: Option<Time>,
 
     /// The people were not read for so long after this moment that the cluster may have been restored
     /// from a backup: nobody who was declared before it is written to until that is acknowledged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub unread_since: Option<Time>,
 
     /// What the token can and cannot do.
@@ -261,7 +285,11 @@ pub struct OrganizationStatus {
     pub last_acknowledged_loss: Option<String>,
 
     /// Ready; Reconciling, Stalled and Suspicious (people are missing) only while true.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "super::readable_ones",
+        skip_serializing_if = "Vec::is_empty"
+    )]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }

@@ -74,6 +74,27 @@ async fn each_turn_of_an_invitation_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_a_reason_that_was_told_before_has_its_own_note() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let mut sent = vec![invite_id(&world.state("jane", "Invited").await)];
+    for role in ["ORGANIZATION_BILLING_ADMIN", "ORGANIZATION_MEMBER"] {
+        world.edit_role("jane", role).await;
+        sent.push(invite_id(&world.state("jane", "Invited").await));
+    }
+    until_told(&world, "jane", &[("Invited", 1), ("Replaced", 2)]).await;
+    let api: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    let events = api.list(&ListParams::default()).await.unwrap();
+    for invite in sent {
+        let note = format!("Invitation {invite} went out");
+        let notes = events
+            .iter()
+            .filter(|event| event.note.as_ref() == Some(&note));
+        assert_eq!(notes.count(), 1, "{note}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_fails_is_told_once_and_not_for_each_retry() {
     let world = World::start().await;
     world.apply("jane", "jane@example.com").await;

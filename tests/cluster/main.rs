@@ -20,6 +20,7 @@ mod exactly_one_email;
 mod expiry;
 mod failover;
 mod fallback;
+mod hostile;
 mod kstatus;
 mod lifecycle;
 mod matrix;

@@ -182,6 +182,11 @@ impl World {
             .unwrap()
     }
 
+    /// A client of a user in no group: who may do what RBAC grants.
+    pub async fn client_of(&self, user: &str) -> Client {
+        self.plane.client_for(user, None).await.unwrap()
+    }
+
     fn kubeconfig(&self, user: &str) -> PathBuf {
         self.plane
             .kubeconfig_for(user, Some("system:masters"))
@@ -206,6 +211,9 @@ impl World {
             "200ms",
             "--email-spacing",
             "0s",
+            // Tests move Astro's clock by weeks.
+            "--clock-tolerance",
+            "10000h",
             "--posts-per-second",
             "1000",
             "--deletes-per-second",

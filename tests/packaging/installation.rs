@@ -63,6 +63,7 @@ impl Installation {
                 "requestDeadline": "2s",
                 "listingDelay": "200ms",
                 "emailSpacing": "1ms",
+                "clockTolerance": "10000h",
                 "postsPerSecond": 1000,
                 "deletesPerSecond": 1000,
                 "getsPerSecond": 1000,

@@ -122,7 +122,8 @@ pub fn clean(text: &str) -> String {
     let words: Vec<&str> = one_line
         .split_whitespace()
         .map(|word| match word {
-            _ if word.contains("://") => "[link]",
+            // Also without its scheme, or a part of one.
+            _ if word.contains("//") || (word.contains('/') && word.contains('.')) => "[link]",
             _ if word.contains('@') => "[address]",
             _ => word,
         })
@@ -139,8 +140,10 @@ pub fn http_date(value: &HeaderValue) -> Option<Timestamp> {
 /// `Retry-After`, in seconds or as a date by the server's own clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?;
-    let wait = if let Ok(seconds) = value.to_str().ok()?.trim().parse() {
-        Duration::from_secs(seconds)
+    let text = value.to_str().ok()?.trim();
+    let wait = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than fits is longer than any limit.
+        text.parse().map_or(Duration::MAX, Duration::from_secs)
     } else {
         let now = headers.get(DATE).and_then(http_date);
         let wait = http_date(value)?.duration_since(now.unwrap_or_else(Timestamp::now));
@@ -177,6 +180,8 @@ mod tests {
         };
         assert_eq!(wait("7"), Some(Duration::from_secs(7)));
         assert_eq!(wait("86400"), Some(WAIT_LIMIT));
+        assert_eq!(wait("4000000000"), Some(WAIT_LIMIT));
+        assert_eq!(wait("99999999999999999999999"), Some(WAIT_LIMIT));
         let date = "Tue, 24 Nov 2026 08:00:30 GMT";
         assert_eq!(wait(date), Some(Duration::from_secs(30)));
         let past = "Tue, 24 Nov 2026 07:59:00 GMT";
@@ -227,6 +232,8 @@ mod tests {
         let text =
             "a\u{1b}[31m\n <ann@astro.example> has htt\u{0}ps://astro.example/t/1\r\nalready";
         assert_eq!(clean(text), "a[31m [address] has [link] already");
+        let bare = "at astro.example/invites?ticket=t, not /invites or 1.5";
+        assert_eq!(clean(bare), "at [link] not /invites or 1.5");
         assert_eq!(clean(&"x".repeat(400)).len(), TEXT_LIMIT);
     }
 

@@ -15,6 +15,7 @@ use crate::reconcile::report::time;
 use crate::resources::conditions::{self, Claim};
 use crate::resources::organization::{InviteCounts, Permission};
 use crate::resources::{OrgInvite, Organization, OrganizationStatus, Reason};
+use crate::stored::Stored;
 
 /// How old the noted time of the last reading may be when nothing else changed.
 const SYNC_NOTED: Duration = Duration::from_mins(1);
@@ -215,7 +216,7 @@ async fn write(
         {"op": "add", "path": "/metadata/resourceVersion", "value": object.resource_version()},
         {"op": "add", "path": "/status", "value": status},
     ]))?;
-    let api: Api<Organization> = Api::all(context.client.clone());
+    let api: Api<Stored<Organization>> = Api::all(context.client.clone());
     match api
         .patch_status(
             &object.name_any(),

@@ -23,6 +23,8 @@ pub struct Seen {
     pub ready: HashMap<String, Instant>,
     /// First Accepted.
     pub accepted: HashMap<String, Instant>,
+    /// First Stalled.
+    pub stalled: HashMap<String, Instant>,
     /// Gone.
     pub gone: HashMap<String, Instant>,
     /// How many events there were.
@@ -108,6 +110,9 @@ impl Seen {
         };
         if is_true("Ready") {
             self.ready.entry(object.name_any()).or_insert(now);
+        }
+        if is_true("Stalled") {
+            self.stalled.entry(object.name_any()).or_insert(now);
         }
         if is_true("Accepted") {
             self.accepted.entry(object.name_any()).or_insert(now);

@@ -15,7 +15,7 @@ use crate::world::{DEADLINE, Interval, Rates, Setup, World};
 /// How long a burst's events may take to be written, without a new one.
 const POLL: Duration = Duration::from_millis(500);
 
-async fn start(setup: &Setup, rates: Rates) -> anyhow::Result<(World, Witness)> {
+pub(super) async fn start(setup: &Setup, rates: Rates) -> anyhow::Result<(World, Witness)> {
     let mut world = World::prepare(setup, Interval("5m")).await?;
     world.start_operator(rates)?;
     world.connected().await?;

@@ -2,6 +2,7 @@
 
 mod changes;
 mod creation;
+mod flood;
 mod floor;
 mod settled;
 
@@ -28,6 +29,8 @@ pub enum Scenario {
     Limits,
     /// Objects applied one by one, 20 a second.
     Paced,
+    /// Objects that are not allowed, beside a few that are.
+    Flood,
     /// Objects deleted at once.
     Deletion,
     /// Invitations accepted at once.
@@ -57,6 +60,7 @@ impl Scenario {
             Self::Floor => "floor",
             Self::Limits => "limits",
             Self::Paced => "paced",
+            Self::Flood => "flood",
             Self::Deletion => "deletion",
             Self::Drift => "drift",
             Self::Idle => "idle",
@@ -76,7 +80,7 @@ impl Scenario {
             (Self::Paced, Size::Full) => &[600],
             (Self::Deletion, Size::Full) => &[2_000],
             (Self::Drift, Size::Full) => &[1_000],
-            (Self::Idle | Self::Restart, Size::Full) => &[10_000],
+            (Self::Idle | Self::Restart | Self::Flood, Size::Full) => &[10_000],
             (Self::Growth, Size::Full) => &[1_000, 10_000, 50_000],
         };
         match self {
@@ -99,6 +103,7 @@ impl Scenario {
             Self::Floor => vec![floor::floor(setup, objects).await?],
             Self::Limits => vec![creation::limits(setup, objects).await?],
             Self::Paced => vec![creation::paced(setup, objects).await?],
+            Self::Flood => vec![flood::flood(setup, objects).await?],
             Self::Deletion => vec![changes::deletion(setup, objects, size).await?],
             Self::Drift => vec![changes::drift(setup, objects, size).await?],
             Self::Idle => vec![settled::idle(setup, objects, size).await?],
