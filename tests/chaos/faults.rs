@@ -97,7 +97,7 @@ impl Cast {
                 .await?;
                 Ok(format!("pod-{leader}"))
             }
-            Fault::Stop => self.stop().await,
+            Fault::Stop { long } => self.stop(*long).await,
             Fault::KillInFlight => self.kill_in_flight(lasts).await,
             Fault::KillBeforeStatusWrite => self.kill_at_status_write(lasts, false).await,
             Fault::KillWhileStatusIsWritten => self.kill_at_status_write(lasts, true).await,
@@ -235,11 +235,11 @@ impl Cast {
         }
     }
 
-    async fn stop(&self) -> Outcome {
+    async fn stop(&self, long: bool) -> Outcome {
         let stage = &self.stage;
         let leader = stage.some_leader().await.ok_or("nobody leads")?;
         // So that it has something under way.
-        let people: Vec<_> = (0..5).map(|_| self.somebody()).collect();
+        let people: Vec<_> = (0..12).map(|_| self.somebody()).collect();
         let act = async |person: Arc<Person>| person.act(&Act::Create).await;
         let creations = futures::future::join_all(people.into_iter().map(act));
         let pause = async {
@@ -252,6 +252,9 @@ impl Cast {
         while begun.elapsed() < 4 * LEASE && took_over.is_none() {
             sleep(Duration::from_millis(100)).await;
             took_over = stage.leader().await.filter(|replica| *replica != leader);
+        }
+        if long {
+            sleep(SETTLE + Duration::from_secs(2)).await;
         }
         stage.with(leader, |operator| operator.resume());
         let successor = took_over.ok_or("nobody took over")?;

@@ -99,9 +99,6 @@ pub async fn run(plan: &Plan) {
     problems.extend(growth(&stage));
     tell(&stage, &everybody);
     keeper.abort();
-    if std::env::var("KEEP").is_ok() {
-        println!("{}", keep_logs(&stage, seed));
-    }
     let missed: u32 = missed.iter().sum();
     if short && missed > 0 {
         problems.push(format!("{missed} faults did not come about"));

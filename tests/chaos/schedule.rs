@@ -40,8 +40,11 @@ pub enum Fault {
     },
     /// SIGTERM for the leader.
     Terminate,
-    /// SIGSTOP for the leader until another one leads, then SIGCONT.
-    Stop,
+    /// SIGSTOP for the leader until another one leads, then SIGCONT; `long` is until that one has settled what the first
+    /// had under way.
+    Stop {
+        long: bool,
+    },
     /// SIGKILL while a POST has arrived and not taken effect, another one has taken effect, an invite that is replaced
     /// and one that is taken back were deleted, and a DELETE has arrived; what has arrived takes effect afterwards.
     KillInFlight,
@@ -192,7 +195,7 @@ fn lane(
                 if plan.length.is_zero() {
                     200..800
                 } else {
-                    500..5000
+                    1000..8000
                 },
             );
             strikes.push(Strike { at, lasts, fault });
@@ -216,14 +219,17 @@ const AWAY: std::ops::Range<u64> = 200..1500;
 
 fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
     if plan.soak {
-        return vec![(Fault::Stop, LEASE)];
+        return [false, true]
+            .map(|long| (Fault::Stop { long }, LEASE))
+            .to_vec();
     }
+    let long = !plan.length.is_zero() && rng.random_bool(0.5);
     let kinds = [
         Fault::Kill {
             leader: rng.random_bool(0.7),
         },
         Fault::Terminate,
-        Fault::Stop,
+        Fault::Stop { long },
         Fault::KillInFlight,
         Fault::KillBeforeStatusWrite,
         Fault::KillWhileStatusIsWritten,
