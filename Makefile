@@ -1,4 +1,4 @@
-.PHONY: demo test check dependencies static image image-test generate bench
+.PHONY: demo test check dependencies static image image-test generate bench chaos
 
 # The main job on a real API server and a fake of Astro. KEEP=1 leaves it running until Ctrl-C.
 demo:
@@ -69,3 +69,9 @@ generate:
 bench:
 	cargo build --release --workspace --bin orginvite-operator --bin control-plane --bin bench
 	./target/release/bench --size full --json target/bench.json
+
+# Everything goes wrong for MINUTES [5], as drawn from SEED [any], with so many PEOPLE [300]. SOAK=1 kills no process
+# and compares what each holds. docs/reliability.md tells what is judged.
+chaos:
+	SEED=$(SEED) MINUTES=$(MINUTES) PEOPLE=$(PEOPLE) SOAK=$(SOAK) \
+		cargo test --test chaos minutes -- --ignored --nocapture

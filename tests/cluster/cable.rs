@@ -21,6 +21,8 @@ struct Line {
     sent: AtomicU64,
     /// Connections with a lower number pass nothing on.
     stalled_below: watch::Sender<u64>,
+    /// Connections with a lower number are closed.
+    severed_below: watch::Sender<u64>,
     /// How many connections there were.
     opened: AtomicU64,
 }
@@ -33,6 +35,7 @@ impl Cable {
         let line = Arc::new(Line {
             sent: AtomicU64::new(0),
             stalled_below: watch::Sender::new(0),
+            severed_below: watch::Sender::new(0),
             opened: AtomicU64::new(0),
         });
         let server = tokio::spawn({
@@ -40,7 +43,14 @@ impl Cable {
             async move {
                 while let Ok((client, _)) = listener.accept().await {
                     let number = line.opened.fetch_add(1, Ordering::SeqCst);
-                    tokio::spawn(Arc::clone(&line).pass(number, client, target));
+                    let line = Arc::clone(&line);
+                    tokio::spawn(async move {
+                        let mut severed_below = line.severed_below.subscribe();
+                        tokio::select! {
+                            () = Arc::clone(&line).pass(number, client, target) => {}
+                            _ = severed_below.wait_for(|below| number < *below) => {}
+                        }
+                    });
                 }
             }
         });
@@ -70,6 +80,12 @@ impl Cable {
     pub fn stall(&self) {
         let opened = self.line.opened.load(Ordering::SeqCst);
         self.line.stalled_below.send_replace(opened);
+    }
+
+    /// Closes the connections that there are; what they held up is lost.
+    pub fn sever(&self) {
+        let opened = self.line.opened.load(Ordering::SeqCst);
+        self.line.severed_below.send_replace(opened);
     }
 
     /// Everything passes again, what was held up included.

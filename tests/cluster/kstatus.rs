@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::StreamExt;
+use kube::runtime::watcher::Event;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use orginvite_operator::resources::{OrgInvite, Reason};
@@ -22,10 +23,20 @@ impl Judge {
         let api: Api<OrgInvite> = Api::namespaced(client, namespace);
         tokio::spawn(async move {
             let events = watcher(api, watcher::Config::default()).default_backoff();
-            let mut events = std::pin::pin!(events.touched_objects());
+            let mut events = std::pin::pin!(events);
             let mut before: HashMap<String, OrgInvite> = HashMap::new();
             while let Some(event) = events.next().await {
-                let Ok(object) = event else { continue };
+                let object = match event {
+                    Ok(Event::Apply(object) | Event::Delete(object) | Event::InitApply(object)) => {
+                        object
+                    }
+                    // What came in between is not known.
+                    Ok(Event::Init) => {
+                        before.clear();
+                        continue;
+                    }
+                    Ok(Event::InitDone) | Err(_) => continue,
+                };
                 let uid = object.uid().unwrap_or_default();
                 let wrong = wrong(&object, before.get(&uid));
                 found.lock().extend(wrong);

@@ -11,6 +11,7 @@
 
 mod admin;
 mod admission;
+#[allow(dead_code, reason = "the chaos tests need more of it")]
 mod cable;
 mod claims;
 mod directory;

@@ -9,6 +9,7 @@
 mod assets;
 mod audit;
 mod credentials;
+mod etcd;
 pub(crate) mod process;
 mod run_directory;
 mod supervisor;
@@ -140,16 +141,35 @@ impl ControlPlane {
     /// Starts a kube-controller-manager with the controllers for namespaces, service accounts and garbage collection,
     /// unless it runs already, and waits until it works.
     pub async fn start_controller_manager(&self) -> Result<()> {
-        match self.order(Order::ControllerManager).await? {
-            Answer::Done => Ok(()),
-            answer => bail!("the control plane gave an answer to another question: {answer:?}"),
-        }
+        self.done(Order::ControllerManager).await
     }
 
     /// A kubectl of the same version.
     pub async fn kubectl(&self) -> Result<PathBuf> {
         match self.order(Order::Kubectl).await? {
             Answer::Found(path) => Ok(path),
+            answer => bail!("the control plane gave an answer to another question: {answer:?}"),
+        }
+    }
+
+    /// Kills the API server; etcd and all that is stored stay. Not on one that is shared.
+    pub async fn stop_api_server(&self) -> Result<()> {
+        self.done(Order::StopApiServer).await
+    }
+
+    /// Starts the API server again where it was, unless it runs, and waits until it is ready.
+    pub async fn start_api_server(&self) -> Result<()> {
+        self.done(Order::StartApiServer).await
+    }
+
+    /// Has etcd forget all revisions but the present one.
+    pub async fn compact(&self) -> Result<()> {
+        self.done(Order::Compact).await
+    }
+
+    async fn done(&self, order: Order) -> Result<()> {
+        match self.order(order).await? {
+            Answer::Done => Ok(()),
             answer => bail!("the control plane gave an answer to another question: {answer:?}"),
         }
     }

@@ -279,21 +279,19 @@ impl World {
         }
     }
 
-    fn take_gate(
-        &mut self,
-        sequence: u64,
-        operation: Operation,
-        point: HoldPoint,
-    ) -> Option<(Held, Call)> {
-        let at = self
-            .held
-            .iter()
-            .position(|held| held.is_for(operation, point))?;
+    fn take_gate(&mut self, sequence: u64, point: HoldPoint) -> Option<(Held, Call)> {
+        if self.held.is_empty() {
+            return None;
+        }
         let call = self
             .calls
             .iter()
             .rfind(|call| call.sequence == sequence)?
             .clone();
+        let at = self
+            .held
+            .iter()
+            .position(|held| held.is_for(&call, point))?;
         Some((self.held.remove(at), call))
     }
 

@@ -7,13 +7,16 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use futures::StreamExt;
 use k8s_openapi::api::authentication::v1::{
     TokenRequest, TokenRequestSpec, TokenReview, TokenReviewSpec,
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
+use kube::api::{
+    DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, WatchEvent, WatchParams,
+};
 use kube::core::{DynamicObject, GroupVersionKind};
 use kube::discovery::ApiResource;
 use kube::{Api, Client, Error};
@@ -454,4 +457,40 @@ fn processes_that_mention(directory: &Path) -> Result<usize> {
         count += usize::from(String::from_utf8_lossy(&arguments).contains(directory));
     }
     Ok(count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stored_outlives_the_api_server_and_old_versions_do_not() -> Result<()> {
+    let control_plane = ControlPlane::start().await?;
+    let client = control_plane.client().await?;
+    let objects: Api<ConfigMap> = Api::namespaced(client, "default");
+    let object = ConfigMap {
+        metadata: named("kept"),
+        ..ConfigMap::default()
+    };
+    let old = objects.create(&PostParams::default(), &object).await?;
+    let patch = Patch::Merge(json!({"data": {"some": "thing"}}));
+    objects
+        .patch("kept", &PatchParams::default(), &patch)
+        .await?;
+    control_plane.compact().await?;
+    control_plane.stop_api_server().await?;
+    assert!(objects.get("kept").await.is_err(), "nobody answers");
+    control_plane.start_api_server().await?;
+    let kept = objects.get("kept").await?;
+    assert_eq!(kept.metadata.uid, old.metadata.uid);
+    assert!(kept.data.is_some());
+
+    let version = old.metadata.resource_version.context("no version")?;
+    let mut events = objects
+        .watch(&WatchParams::default(), &version)
+        .await?
+        .boxed();
+    let event = events.next().await.context("the watch ended")?;
+    let code = match event {
+        Ok(WatchEvent::Error(status)) | Err(Error::Api(status)) => status.code,
+        other => bail!("not told that the version is gone: {other:?}"),
+    };
+    assert_eq!(code, 410);
+    Ok(())
 }

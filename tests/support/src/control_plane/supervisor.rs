@@ -25,6 +25,7 @@ use super::audit;
 use super::credentials::{
     AUTHORITY_CERTIFICATE, Authority, SERVER_CERTIFICATE, SERVER_KEY, TOKEN_KEY, TOKEN_PUBLIC_KEY,
 };
+use super::etcd;
 use super::process::Server;
 use super::run_directory::RunDirectory;
 use super::{ADMIN, MASTERS, client};
@@ -42,6 +43,9 @@ const PORT_ATTEMPTS: u32 = 5;
 pub(super) enum Order {
     ControllerManager,
     Kubectl,
+    StopApiServer,
+    StartApiServer,
+    Compact,
 }
 
 /// What a supervisor says.
@@ -154,7 +158,44 @@ async fn carry_out(order: &str, ready: &Ready, servers: &mut Vec<Server>) -> Res
             let [kubectl] = assets::find([Binary::Kubectl]).await?;
             Ok(Answer::Found(kubectl))
         }
+        Order::StopApiServer => {
+            if let Some(at) = servers.iter().position(|server| server.name == API_SERVER) {
+                servers.remove(at).stop().await?;
+            }
+            Ok(Answer::Done)
+        }
+        Order::StartApiServer => {
+            start_api_server_again(ready, servers).await?;
+            Ok(Answer::Done)
+        }
+        Order::Compact => {
+            etcd::compact(&ready.directory.join(ETCD_SOCKET)).await?;
+            Ok(Answer::Done)
+        }
     }
+}
+
+/// On the port and the data that it had.
+async fn start_api_server_again(ready: &Ready, servers: &mut Vec<Server>) -> Result<()> {
+    if servers.iter().any(|server| server.name == API_SERVER) {
+        return Ok(());
+    }
+    let [program] = assets::find([Binary::ApiServer]).await?;
+    let port = ready
+        .server
+        .rsplit(':')
+        .next()
+        .unwrap_or_default()
+        .parse()?;
+    let flags = api_server_flags(&ready.directory, port);
+    servers.push(Server::start(
+        API_SERVER,
+        &program,
+        flags,
+        &ready.directory,
+    )?);
+    let client = client(&ready.kubeconfig).await?;
+    within_deadline("ready again", servers, async || is_ready(&client).await).await
 }
 
 async fn start(directory: &Path, servers: &mut Vec<Server>) -> Result<Ready> {
@@ -175,12 +216,7 @@ async fn start(directory: &Path, servers: &mut Vec<Server>) -> Result<Ready> {
         let server = format!("https://127.0.0.1:{port}");
         let kubeconfig = authority.write_kubeconfig(&server, ADMIN, Some(MASTERS))?;
         let flags = api_server_flags(directory, port);
-        servers.push(Server::start(
-            "kube-apiserver",
-            &api_server,
-            flags,
-            directory,
-        )?);
+        servers.push(Server::start(API_SERVER, &api_server, flags, directory)?);
         let client = client(&kubeconfig).await?;
         let Err(error) = within_deadline("ready", servers, async || is_ready(&client).await).await
         else {
@@ -262,6 +298,8 @@ fn free_port() -> Result<u16> {
     Ok(listener.local_addr()?.port())
 }
 
+const API_SERVER: &str = "kube-apiserver";
+const ETCD_SOCKET: &str = "etcd.sock";
 const AUDIT_POLICY: &str = "audit-policy.json";
 const AUDIT_LOG: &str = "audit.log";
 
@@ -283,7 +321,7 @@ fn etcd_flags(directory: &Path) -> Vec<String> {
 
 /// A socket in the directory: no port to choose, and nobody else on the machine can connect.
 fn etcd_address(directory: &Path) -> String {
-    format!("unix://{}", directory.join("etcd.sock").display())
+    format!("unix://{}", directory.join(ETCD_SOCKET).display())
 }
 
 fn api_server_flags(directory: &Path, port: u16) -> Vec<String> {

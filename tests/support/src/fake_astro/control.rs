@@ -166,8 +166,9 @@ impl Control {
             name: organization.owner.username.clone(),
             is_service_key: false,
         };
+        let standing = organization.standing(email, now);
         let invite = organization.invite_person(email, role, by, expires_at, now);
-        world.web_mails.push(mail(&invite, 0));
+        world.web_mails.push(mail(&invite, 0, standing));
         Ok(invite.id)
     }
 
@@ -434,7 +435,14 @@ impl Control {
     /// Holds the next call of an operation that gets as far as this point; others pass. Gates for the same point take
     /// one call each.
     pub fn hold(&self, operation: Operation, point: HoldPoint) -> Gate {
-        let (held, gate) = Held::new(operation, point);
+        let (held, gate) = Held::new(operation, point, None);
+        self.0.world.lock().held.push(held);
+        gate
+    }
+
+    /// The same for the next call that is about an address.
+    pub fn hold_for(&self, operation: Operation, point: HoldPoint, email: &str) -> Gate {
+        let (held, gate) = Held::new(operation, point, Some(canonical(email)));
         self.0.world.lock().held.push(held);
         gate
     }

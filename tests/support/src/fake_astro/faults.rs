@@ -181,18 +181,25 @@ impl Gate {
 pub(super) struct Held {
     operation: Operation,
     point: HoldPoint,
+    /// The canonical address that the call is about; any when absent.
+    address: Option<String>,
     arrived: oneshot::Sender<Call>,
     release: oneshot::Receiver<()>,
 }
 
 impl Held {
-    pub(super) fn new(operation: Operation, point: HoldPoint) -> (Self, Gate) {
+    pub(super) fn new(
+        operation: Operation,
+        point: HoldPoint,
+        address: Option<String>,
+    ) -> (Self, Gate) {
         let (arrived, told) = oneshot::channel();
         let (let_go, release) = oneshot::channel();
         (
             Self {
                 operation,
                 point,
+                address,
                 arrived,
                 release,
             },
@@ -203,8 +210,11 @@ impl Held {
         )
     }
 
-    pub(super) fn is_for(&self, operation: Operation, point: HoldPoint) -> bool {
-        self.operation == operation && self.point == point && !self.arrived.is_closed()
+    pub(super) fn is_for(&self, call: &Call, point: HoldPoint) -> bool {
+        self.operation == call.operation
+            && self.point == point
+            && (self.address.is_none() || self.address == call.email)
+            && !self.arrived.is_closed()
     }
 
     pub(super) async fn wait(self, call: Call) {

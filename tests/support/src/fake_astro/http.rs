@@ -98,7 +98,7 @@ async fn follow(control: &Control, arrival: Arrival) -> Reply {
         Ok(admitted) => admitted,
         Err(reply) => return reply,
     };
-    gate(control, sequence, operation, HoldPoint::BeforeEffect).await;
+    gate(control, sequence, HoldPoint::BeforeEffect).await;
     let (reply, hooks) = {
         let mut world = control.0.world.lock();
         let reply = world.perform(sequence, request, &key_id);
@@ -114,15 +114,15 @@ async fn follow(control: &Control, arrival: Arrival) -> Reply {
     for hook in hooks {
         hook(control);
     }
-    gate(control, sequence, operation, HoldPoint::AfterEffect).await;
+    gate(control, sequence, HoldPoint::AfterEffect).await;
     tokio::time::sleep(struck.delay_after).await;
     struck
         .answer_at(HoldPoint::AfterEffect)
         .map_or(reply, faulty)
 }
 
-async fn gate(control: &Control, sequence: u64, operation: Operation, point: HoldPoint) {
-    let held = control.0.world.lock().take_gate(sequence, operation, point);
+async fn gate(control: &Control, sequence: u64, point: HoldPoint) {
+    let held = control.0.world.lock().take_gate(sequence, point);
     if let Some((held, call)) = held {
         held.wait(call).await;
     }
@@ -302,6 +302,7 @@ impl World {
                 let lifetime = self.invite_lifetime;
                 let organization = find(&mut self.organizations, &organization)?;
                 let by = inviter(self.behaviour.inviter, &organization.owner, key_id);
+                let standing = organization.standing(&email, now);
                 let (invite, is_new) = organization.create_invite(
                     &email,
                     &role,
@@ -311,7 +312,7 @@ impl World {
                     &self.behaviour,
                 )?;
                 if is_new {
-                    self.mails.push(mail(&invite, sequence));
+                    self.mails.push(mail(&invite, sequence, standing));
                 }
                 self.note(sequence, |call| call.invite_id = Some(invite.id.clone()));
                 Ok(Reply::Json(200, invite_json(&invite, &self.behaviour)))
@@ -401,7 +402,8 @@ fn find<'a>(
         .ok_or(Refused(404, "Organization not found"))
 }
 
-pub(super) fn mail(invite: &Invite, call: u64) -> Mail {
+/// The e-mail with `invite`; see [`Organization::standing`] for what there was besides.
+pub(super) fn mail(invite: &Invite, call: u64, (besides, to_member): (usize, bool)) -> Mail {
     Mail {
         organization_id: invite.organization_id.clone(),
         address: invite.address.clone(),
@@ -409,6 +411,8 @@ pub(super) fn mail(invite: &Invite, call: u64) -> Mail {
         role: invite.role.clone(),
         at: invite.created_at,
         call,
+        besides,
+        to_member,
     }
 }
 

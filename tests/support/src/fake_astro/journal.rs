@@ -91,6 +91,10 @@ pub struct Mail {
     pub at: Timestamp,
     /// The call that sent it; 0 when a person did so on the web page.
     pub call: u64,
+    /// How many other invites to the address could be accepted at that moment.
+    pub besides: usize,
+    /// Whether the person was a member at that moment.
+    pub to_member: bool,
 }
 
 /// A request that a correct client does not make.

@@ -164,6 +164,15 @@ impl Organization {
         places.iter().map(|&at| &self.invites[at].current)
     }
 
+    /// How many invites to the address can be accepted now, and whether it is a member's.
+    pub(super) fn standing(&self, email: &str, now: Timestamp) -> (usize, bool) {
+        let live = self.invites_to(email).filter(|invite| invite.is_live(now));
+        let is_member = self
+            .person(email)
+            .is_some_and(|user| user.status != UserStatus::Pending);
+        (live.count(), is_member)
+    }
+
     pub(super) fn change_invite(&mut self, id: &str, change: impl FnOnce(&mut Invite)) -> bool {
         let Some(&at) = self.invite_ids.get(id) else {
             return false;
@@ -266,10 +275,7 @@ impl Organization {
         now: Timestamp,
         behaviour: &Behaviour,
     ) -> Result<(Invite, bool), Refused> {
-        let is_member = self
-            .person(email)
-            .is_some_and(|u| u.status != UserStatus::Pending);
-        if is_member {
+        if self.standing(email, now).1 {
             match behaviour.post_member {
                 PostMember::BadRequest => {
                     return Err(Refused(400, "User is already a member of the organization"));

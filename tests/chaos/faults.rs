@@ -1,0 +1,367 @@
+//! How each fault is done.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use support::fake_astro::{
+    Api, Fault as AstroFault, Gate, HoldPoint, Limits, Operation, Target, Times,
+};
+use support::operator::Operator;
+use tokio::time::{sleep, timeout};
+
+use crate::cable::Cable;
+use crate::people::{Person, rewrite};
+use crate::schedule::{Act, Fault, Strike};
+use crate::stage::{LEASE, LISTING_DELAY, REQUEST_DEADLINE, SETTLE, Stage};
+
+/// The faults' own people: they are invited when a fault needs it.
+pub struct Cast {
+    stage: Arc<Stage>,
+    people: Mutex<Vec<Arc<Person>>>,
+    next: AtomicUsize,
+}
+
+/// What a fault came to, for who reads along.
+pub type Outcome = Result<String, String>;
+
+/// How long after the lease has expired a request may still take effect. Together with the time for which its sender
+/// waited for an answer, that is less than the settle time.
+const LATE: Duration = Duration::from_millis(1200);
+
+/// Lists lag by this much when they lag too much.
+pub const TOO_LONG: Duration = SETTLE.saturating_add(Duration::from_secs(1));
+
+impl Cast {
+    pub fn new(stage: &Arc<Stage>) -> Self {
+        Self {
+            stage: stage.clone(),
+            people: Mutex::default(),
+            next: AtomicUsize::new(0),
+        }
+    }
+
+    pub fn people(&self) -> Vec<Arc<Person>> {
+        self.people.lock().clone()
+    }
+
+    fn somebody(&self) -> Arc<Person> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let person = Person::new(&self.stage, number, "extra");
+        self.people.lock().push(person.clone());
+        person
+    }
+
+    /// Somebody whose invitation is out and recorded.
+    async fn invited(&self) -> Result<Arc<Person>, String> {
+        let person = self.somebody();
+        person.act(&Act::Create).await;
+        let recorded = || {
+            let invite = self.stage.astro.live_invites(&person.email).pop();
+            invite.is_some_and(|invite| self.stage.witness.first_owner(&invite.id).is_some())
+        };
+        within(
+            "an invitation is recorded",
+            Duration::from_mins(1),
+            recorded,
+        )
+        .await?;
+        Ok(person)
+    }
+
+    /// Does it. An error tells why the moment did not come.
+    #[allow(clippy::too_many_lines, reason = "an arm for each fault")]
+    pub async fn strike(&self, strike: &Strike) -> Outcome {
+        let Strike { lasts, fault, .. } = strike;
+        let (stage, astro, lasts) = (&self.stage, &self.stage.astro, *lasts);
+        match fault {
+            Fault::Kill { leader } => {
+                let leading = stage.leader().await;
+                let replica = match leading {
+                    Some(replica) if *leader => replica,
+                    other => (other.unwrap_or_default() + 1) % stage.replicas(),
+                };
+                stage.kill(replica, lasts);
+                Ok(format!("pod-{replica}"))
+            }
+            Fault::Terminate => {
+                let leader = stage.some_leader().await.ok_or("nobody leads")?;
+                stage.with(leader, |operator| operator.terminate());
+                let ended = || !stage.with(leader, Operator::is_running).unwrap_or_default();
+                within(
+                    "it ends",
+                    3 * REQUEST_DEADLINE + Duration::from_secs(20),
+                    ended,
+                )
+                .await?;
+                Ok(format!("pod-{leader}"))
+            }
+            Fault::Stop => self.stop().await,
+            Fault::KillInFlight => self.kill_in_flight(lasts).await,
+            Fault::KillBeforeStatusWrite => self.kill_at_status_write(lasts, false).await,
+            Fault::KillWhileStatusIsWritten => self.kill_at_status_write(lasts, true).await,
+            Fault::KillAfterStatusWrite => {
+                let person = self.invited().await?;
+                let leader = stage.leader().await.ok_or("nobody leads")?;
+                stage.kill(leader, lasts);
+                Ok(format!("pod-{leader}, {}", person.email))
+            }
+            Fault::CutConnections => {
+                for replica in 0..stage.replicas() {
+                    stage.to_cluster(replica, Cable::sever);
+                }
+                Ok(String::new())
+            }
+            Fault::CutOffLeader => {
+                let leader = stage.some_leader().await.ok_or("nobody leads")?;
+                stage.to_cluster(leader, Cable::cut);
+                sleep(lasts).await;
+                stage.to_cluster(leader, Cable::mend);
+                Ok(format!("pod-{leader}"))
+            }
+            Fault::RestartApiServer | Fault::StopApiServer => {
+                stage.plane.stop_api_server().await.unwrap();
+                sleep(lasts).await;
+                stage.plane.start_api_server().await.unwrap();
+                Ok(String::new())
+            }
+            Fault::Compact => {
+                let replica = (stage.leader().await.unwrap_or_default() + 1) % stage.replicas();
+                stage.to_cluster(replica, |cable| {
+                    cable.cut();
+                    cable.sever();
+                });
+                let writes = rewrite(stage, Instant::now() + lasts).await;
+                stage.plane.compact().await.unwrap();
+                stage.plane.stop_api_server().await.unwrap();
+                stage.plane.start_api_server().await.unwrap();
+                stage.to_cluster(replica, Cable::mend);
+                Ok(format!("pod-{replica} missed {writes} writes"))
+            }
+            Fault::SecondWriter => {
+                let writes = rewrite(stage, Instant::now() + lasts).await;
+                Ok(format!("{writes} writes"))
+            }
+            Fault::Answers(answers) => {
+                for (operation, point, answer) in answers {
+                    let fault = AstroFault::Answer(*point, answer.clone());
+                    astro.fault(*operation, fault, Times::Next(2));
+                }
+                sleep(lasts).await;
+                astro.clear_faults();
+                Ok(String::new())
+            }
+            Fault::Outage(answer) => {
+                let fault = AstroFault::before(answer.clone());
+                astro.fault(Target::Every, fault, Times::UntilCleared);
+                sleep(lasts).await;
+                astro.clear_faults();
+                Ok(String::new())
+            }
+            Fault::Slow(point) => {
+                let slowly = AstroFault::Delay(*point, REQUEST_DEADLINE / 3);
+                astro.fault(Target::Every, slowly, Times::UntilCleared);
+                // Longer than the operator waits, and not so long that the settle time would not do.
+                let too_slowly = AstroFault::Delay(*point, REQUEST_DEADLINE * 2);
+                astro.fault(Operation::CreateInvite, too_slowly, Times::Next(4));
+                sleep(lasts).await;
+                astro.clear_faults();
+                Ok(String::new())
+            }
+            Fault::RateLimit => {
+                let before = astro.limited();
+                astro.set_limits(Some(Limits {
+                    post: 5,
+                    delete: 3,
+                    get: 10,
+                    retry_after: Some(1),
+                }));
+                sleep(lasts).await;
+                astro.set_limits(None);
+                Ok(format!(
+                    "{} calls were answered 429",
+                    astro.limited() - before
+                ))
+            }
+            Fault::TokenExpires => {
+                astro.revoke_token();
+                sleep(lasts).await;
+                astro.replace_token(&format!(
+                    "{}another-token-{}",
+                    support::fake_astro::SECRET_PREFIX,
+                    stage.starts()
+                ));
+                stage.put_token().await;
+                Ok(String::new())
+            }
+            Fault::ListsLag => {
+                astro.change_behaviour(|behaviour| behaviour.list_delay = LISTING_DELAY * 4 / 5);
+                sleep(lasts).await;
+                astro.change_behaviour(|behaviour| behaviour.list_delay = Duration::ZERO);
+                Ok(String::new())
+            }
+            Fault::ListsLagTooLong => {
+                let people: Vec<_> = (0..8).map(|_| self.somebody()).collect();
+                let act = async |people: &[Arc<Person>], act: Act| {
+                    futures::future::join_all(people.iter().map(|person| person.act(&act))).await
+                };
+                act(&people[..6], Act::Create).await;
+                let begun = Instant::now();
+                astro.change_behaviour(|behaviour| behaviour.list_delay = TOO_LONG);
+                sleep(lasts / 4).await;
+                act(&people[6..], Act::Create).await;
+                act(&people[..2], Act::EditRole).await;
+                act(&people[2..4], Act::Delete).await;
+                act(&people[4..5], Act::Accept).await;
+                sleep(lasts / 4).await;
+                act(&people[2..3], Act::Create).await;
+                sleep(lasts / 2).await;
+                astro.change_behaviour(|behaviour| behaviour.list_delay = Duration::ZERO);
+                stage.lags.lock().push((begun, Instant::now()));
+                Ok(String::new())
+            }
+            Fault::ApiIsGone { html } => {
+                let api = if *html { Api::NotFound } else { Api::Gone };
+                astro.change_behaviour(|behaviour| behaviour.api = api);
+                sleep(lasts).await;
+                astro.change_behaviour(|behaviour| behaviour.api = Api::Served);
+                Ok(String::new())
+            }
+            Fault::CutAstro => {
+                astro.cut_connections();
+                Ok(String::new())
+            }
+        }
+    }
+
+    async fn stop(&self) -> Outcome {
+        let stage = &self.stage;
+        let leader = stage.some_leader().await.ok_or("nobody leads")?;
+        // So that it has something under way.
+        let people: Vec<_> = (0..5).map(|_| self.somebody()).collect();
+        let act = async |person: Arc<Person>| person.act(&Act::Create).await;
+        let creations = futures::future::join_all(people.into_iter().map(act));
+        let pause = async {
+            sleep(Duration::from_millis(50)).await;
+            stage.with(leader, |operator| operator.pause());
+        };
+        tokio::join!(creations, pause);
+        let begun = Instant::now();
+        let mut took_over = None;
+        while begun.elapsed() < 4 * LEASE && took_over.is_none() {
+            sleep(Duration::from_millis(100)).await;
+            took_over = stage.leader().await.filter(|replica| *replica != leader);
+        }
+        stage.with(leader, |operator| operator.resume());
+        let successor = took_over.ok_or("nobody took over")?;
+        Ok(format!("pod-{leader}, and pod-{successor} took over"))
+    }
+
+    async fn kill_in_flight(&self, away: Duration) -> Outcome {
+        let stage = &self.stage;
+        let (replaced, revoked, revoked_late) =
+            tokio::try_join!(self.invited(), self.invited(), self.invited())?;
+        let (unsent, sent) = (self.somebody(), self.somebody());
+        let leader = stage.some_leader().await.ok_or("nobody leads")?;
+        let hold = |operation, point, person: &Person| {
+            stage.astro.hold_for(operation, point, &person.email)
+        };
+        let mut deletes = [
+            hold(Operation::DeleteInvite, HoldPoint::AfterEffect, &replaced),
+            hold(Operation::DeleteInvite, HoldPoint::AfterEffect, &revoked),
+            hold(
+                Operation::DeleteInvite,
+                HoldPoint::BeforeEffect,
+                &revoked_late,
+            ),
+        ];
+        let mut posts = [
+            hold(Operation::CreateInvite, HoldPoint::BeforeEffect, &unsent),
+            hold(Operation::CreateInvite, HoldPoint::AfterEffect, &sent),
+        ];
+        let all = async {
+            tokio::join!(
+                replaced.act(&Act::EditRole),
+                revoked.act(&Act::Delete),
+                revoked_late.act(&Act::Delete),
+            );
+            // The replacement keeps its distance from the e-mail before.
+            let deleted = arrive(&mut deletes, Duration::from_secs(15)).await;
+            if deleted {
+                tokio::join!(unsent.act(&Act::Create), sent.act(&Act::Create));
+                // Before the first of the others is given up.
+                arrive(&mut posts, REQUEST_DEADLINE).await
+            } else {
+                false
+            }
+        };
+        let complete = all.await;
+        if !complete {
+            return Err("not everything arrived at once".to_owned());
+        }
+        stage.kill(leader, away);
+        let [replacing, revoking, revoking_late] = deletes;
+        let [sending, recording] = posts;
+        for gate in [replacing, revoking, recording] {
+            gate.release();
+        }
+        // Who takes over has read the organization by then, and its settle time is not over.
+        tokio::spawn(async move {
+            sleep(LEASE + LATE).await;
+            sending.release();
+            revoking_late.release();
+        });
+        Ok(format!("pod-{leader}"))
+    }
+
+    async fn kill_at_status_write(&self, away: Duration, arrives: bool) -> Outcome {
+        let stage = &self.stage;
+        let person = self.somebody();
+        let mut gate = stage.astro.hold_for(
+            Operation::CreateInvite,
+            HoldPoint::AfterEffect,
+            &person.email,
+        );
+        person.act(&Act::Create).await;
+        if timeout(Duration::from_secs(45), gate.arrived())
+            .await
+            .is_err()
+        {
+            return Err("no POST".to_owned());
+        }
+        let leader = stage.leader().await.ok_or("nobody leads")?;
+        let before = stage.to_cluster(leader, |cable| {
+            cable.cut();
+            cable.sent()
+        });
+        gate.release();
+        let written = || stage.to_cluster(leader, |cable| cable.sent() > before);
+        let sent = within("the status is sent", REQUEST_DEADLINE, written).await;
+        stage.kill(leader, away);
+        stage.to_cluster(leader, |cable| {
+            if !arrives {
+                cable.sever();
+            }
+            cable.mend();
+        });
+        sent?;
+        Ok(format!("pod-{leader}"))
+    }
+}
+
+async fn arrive(gates: &mut [Gate], deadline: Duration) -> bool {
+    let all = futures::future::join_all(gates.iter_mut().map(Gate::arrived));
+    timeout(deadline, all).await.is_ok()
+}
+
+async fn within(what: &str, deadline: Duration, done: impl Fn() -> bool) -> Result<(), String> {
+    let begun = Instant::now();
+    while !done() {
+        if begun.elapsed() > deadline {
+            return Err(format!("not within {deadline:?}: {what}"));
+        }
+        sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}

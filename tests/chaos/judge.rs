@@ -1,0 +1,416 @@
+//! The verdict: what everybody did, against the e-mails that went out and what there is in the end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use orginvite_operator::plan;
+use orginvite_operator::resources::{Address, OrgInvite};
+use support::fake_astro::{Call, InviteState, Operation, SECRET_PREFIX, UserStatus};
+
+use crate::faults::TOO_LONG;
+use crate::people::Person;
+use crate::stage::{REQUEST_DEADLINE, SETTLE, SPACING, Stage};
+
+/// Astro's clock is known to a second, and an e-mail's moment to the time of a call.
+const CLOCK: Duration = Duration::from_millis(1500);
+
+pub struct Judge<'a> {
+    stage: &'a Stage,
+    people: &'a [Arc<Person>],
+}
+
+impl<'a> Judge<'a> {
+    pub fn new(stage: &'a Stage, people: &'a [Arc<Person>]) -> Self {
+        Self { stage, people }
+    }
+
+    // --- what happened
+
+    /// E-mails without a cause, beside another invitation, to members, and too close to each other.
+    pub fn emails(&self) -> Vec<String> {
+        // In this order: each e-mail's call is among the calls.
+        let mails = self.stage.astro.mails();
+        let calls = self.stage.astro.calls();
+        let arrived = |call: u64| calls[usize::try_from(call).unwrap() - 1].at;
+        let mut by_address: BTreeMap<String, Vec<_>> = BTreeMap::new();
+        for mail in mails {
+            by_address
+                .entry(mail.address.clone())
+                .or_default()
+                .push(mail);
+        }
+        let mut wrong = Vec::new();
+        for person in self.people {
+            let account = person.account();
+            let mails = by_address.remove(&person.email).unwrap_or_default();
+            let unseen = self.misled(person, &calls);
+            let more = unseen.unwrap_or_default();
+            let mut problem = |what: String| {
+                wrong.push(format!(
+                    "{}: {what}; {:?}",
+                    person.email,
+                    self.story(person)
+                ));
+            };
+            for (n, mail) in mails.iter().enumerate() {
+                let at = arrived(mail.call);
+                let causes = account
+                    .causes
+                    .iter()
+                    .filter(|(cause, _)| *cause <= at)
+                    .count();
+                if n + 1 > causes + more {
+                    problem(format!("e-mail {} where there were {causes} causes", n + 1));
+                }
+                // Its sender's object may have been removed by force while it was on its way.
+                let forced = account
+                    .forced
+                    .iter()
+                    .any(|forced| *forced <= at && at.duration_since(*forced) < SETTLE);
+                if mail.besides > 0 && !forced && unseen.is_none() {
+                    problem(format!(
+                        "e-mail {} while there was another invitation",
+                        n + 1
+                    ));
+                }
+                if mail.to_member && unseen.is_none() {
+                    problem(format!("e-mail {} to a member", n + 1));
+                }
+            }
+            for pair in mails.windows(2) {
+                let owners = pair
+                    .iter()
+                    .map(|mail| self.stage.witness.first_owner(&mail.invite_id));
+                let owners: Vec<Option<String>> = owners.collect();
+                let (from, to) = (arrived(pair[0].call), arrived(pair[1].call));
+                let jumped = self
+                    .stage
+                    .jumps
+                    .lock()
+                    .iter()
+                    .any(|jump| (from..to).contains(jump));
+                if owners[0].is_some()
+                    && owners[0] == owners[1]
+                    && !jumped
+                    && to - from + CLOCK < SPACING
+                {
+                    problem(format!("two e-mails within {:?}", to - from));
+                }
+            }
+        }
+        wrong.extend(
+            by_address
+                .keys()
+                .map(|address| format!("{address}: nobody wanted that")),
+        );
+        wrong
+    }
+
+    /// When lists lagged by more than the operator reckons with while something happened to the address, what is true
+    /// of it cannot be known in time. How many calls were made that a list may have hidden; each may be made again.
+    fn misled(&self, person: &Person, calls: &[Call]) -> Option<usize> {
+        let lags = self.stage.lags.lock();
+        let hidden = |at: Instant| {
+            lags.iter()
+                .any(|(from, to)| at + TOO_LONG >= *from && at <= *to)
+        };
+        let made = calls
+            .iter()
+            .filter(|call| call.email.as_deref() == Some(&person.email))
+            .filter(|call| {
+                matches!(
+                    call.operation,
+                    Operation::CreateInvite | Operation::DeleteInvite
+                )
+            })
+            .filter(|call| hidden(call.at))
+            .count();
+        let acted = person.account().acts.iter().any(|act| hidden(*act));
+        (made > 0 || acted).then_some(made)
+    }
+
+    // --- what there is
+
+    /// What is not as it has to be once everything is quiet.
+    pub async fn present(&self) -> kube::Result<Vec<String>> {
+        let all: Api<OrgInvite> = Api::all(self.stage.client.clone());
+        let mut objects: BTreeMap<String, Vec<OrgInvite>> = BTreeMap::new();
+        for object in all.list(&ListParams::default()).await? {
+            let address = Address::parse(&object.spec.email)
+                .unwrap()
+                .as_str()
+                .to_owned();
+            objects.entry(address).or_default().push(object);
+        }
+        let calls = self.stage.astro.calls();
+        let mut wrong = Vec::new();
+        for person in self.people {
+            let theirs = objects.remove(&person.email).unwrap_or_default();
+            let expected = person.object().await;
+            for object in &theirs {
+                let here = expected.as_ref().is_some_and(|(team, name)| {
+                    object.namespace().as_deref() == Some(team) && object.name_any() == *name
+                });
+                let problem = if here {
+                    self.lie(person, object, &calls)
+                } else {
+                    Some("was deleted and is there".to_owned())
+                };
+                if let Some(problem) = problem {
+                    let status = serde_json::to_string(&object.status).unwrap();
+                    wrong.push(format!("{}: {problem}: {status}", object.name_any()));
+                }
+            }
+            if let Some((_, name)) = &expected
+                && !theirs.iter().any(|object| object.name_any() == *name)
+            {
+                wrong.push(format!("{name} is missing"));
+            }
+            wrong.extend(self.without_owner(person, &theirs, &calls));
+        }
+        wrong.extend(
+            objects
+                .keys()
+                .map(|address| format!("{address}: an object of nobody")),
+        );
+        let organization = self.stage.organization().await;
+        if Stage::is_suspicious(&organization) {
+            wrong.push("the Organization does not believe what it reads".to_owned());
+        }
+        let conditions = organization
+            .status
+            .map(|status| status.conditions)
+            .unwrap_or_default();
+        if !conditions
+            .iter()
+            .any(|one| one.type_ == "Ready" && one.status == "True")
+        {
+            wrong.push(format!("the Organization is not ready: {conditions:?}"));
+        }
+        Ok(wrong)
+    }
+
+    /// Invitations that can be accepted and that no object records. One may stay behind when its object was deleted
+    /// with the policy Retain, or lost its finalizer before what was sent for it was recorded and taken back.
+    fn without_owner(&self, person: &Person, objects: &[OrgInvite], calls: &[Call]) -> Vec<String> {
+        let account = person.account();
+        let sent = |invite: &str| {
+            let mut calls = calls.iter();
+            let post = calls.find(|call| {
+                call.operation == Operation::CreateInvite
+                    && call.invite_id.as_deref() == Some(invite)
+            });
+            post.map_or_else(Instant::now, |post| post.at)
+        };
+        let live = self.stage.astro.live_invites(&person.email);
+        live.iter()
+            .filter(|invite| {
+                !objects
+                    .iter()
+                    .any(|object| recorded(object) == Some(&invite.id))
+            })
+            .filter(|invite| {
+                let sent = sent(&invite.id);
+                !account
+                    .let_go
+                    .iter()
+                    .any(|let_go| sent <= *let_go + REQUEST_DEADLINE)
+            })
+            .filter(|_| self.misled(person, calls).is_none())
+            .map(|invite| {
+                format!(
+                    "{} has {} and no object does; {:?}",
+                    person.email,
+                    invite.id,
+                    self.story(person)
+                )
+            })
+            .collect()
+    }
+
+    /// What is wrong with what an object says.
+    fn lie(&self, person: &Person, object: &OrgInvite, calls: &[Call]) -> Option<String> {
+        let astro = &self.stage.astro;
+        let status = object.status.as_ref()?;
+        let condition = |kind: &str| status.conditions.iter().find(|one| one.type_ == kind);
+        let Some(ready) = condition("Ready") else {
+            return Some("says nothing".to_owned());
+        };
+        let wrong = |truth: &str| {
+            Some(format!(
+                "says {} {}, where {truth}",
+                ready.status, ready.reason
+            ))
+        };
+        if Some(status.observed_generation) != object.metadata.generation {
+            return wrong("the spec is newer");
+        }
+        if condition("Reconciling").is_some() {
+            return wrong("nothing comes any more");
+        }
+        let member = astro
+            .user(&person.email)
+            .filter(|user| user.status == UserStatus::Active);
+        let wanted = plan::name(object.spec.role);
+        if let Some(member) = member {
+            let expected: &[&str] = if wanted == member.role {
+                &["Accepted", "AlreadyMember"]
+            } else {
+                &["RoleDiffers"]
+            };
+            let known = status.user_id.as_deref() == Some(&member.id);
+            return if expected.contains(&ready.reason.as_str()) && ready.status == "True" && known {
+                None
+            } else {
+                wrong(&format!("the person is a member as {}", member.role))
+            };
+        }
+        let id = recorded(object);
+        let live = astro.live_invites(&person.email);
+        if !live.is_empty() {
+            let Some(invite) = live.iter().find(|invite| Some(invite.id.as_str()) == id) else {
+                return wrong("the person has another invitation");
+            };
+            let expires_at = status.expires_at.as_ref().map(|time| time.0.as_second());
+            let same = wanted == invite.role && expires_at == Some(invite.expires_at.as_second());
+            return if same && ready.reason == "Invited" && ready.status == "True" {
+                None
+            } else {
+                wrong(&format!("{invite:?} is pending"))
+            };
+        }
+        let Some(invite) = id.and_then(|id| astro.invite(id)) else {
+            return wrong("nobody is invited");
+        };
+        let uid = object.uid();
+        let taken_over = self.stage.witness.first_owner(&invite.id) != uid;
+        let expected: &[&str] = match invite.state {
+            InviteState::Rejected => &["InvitationWithdrawn"],
+            // An heir may have taken over what was deleted meanwhile, and a late list may have shown what was gone.
+            InviteState::Deleted if taken_over || self.misled(person, calls).is_some() => {
+                &["InvitationWithdrawn"]
+            }
+            InviteState::Pending if status.resends >= object.spec.max_resends => {
+                &["ResendLimitReached"]
+            }
+            _ => &[],
+        };
+        if expected.contains(&ready.reason.as_str()) {
+            None
+        } else {
+            wrong(&format!("{invite:?} ended; {:?}", self.story(person)))
+        }
+    }
+
+    /// Whether objects wait for the platform team, since Astro refused something.
+    pub async fn refused(&self) -> kube::Result<usize> {
+        let all: Api<OrgInvite> = Api::all(self.stage.client.clone());
+        let objects = all.list(&ListParams::default()).await?;
+        let refused = |object: &OrgInvite| {
+            let conditions = object
+                .status
+                .as_ref()
+                .map(|status| status.conditions.as_slice());
+            conditions.unwrap_or_default().iter().any(|one| {
+                one.type_ == "Stalled"
+                    && matches!(one.reason.as_str(), "Refused" | "TokenNotAllowed")
+            })
+        };
+        Ok(objects.iter().filter(|object| refused(object)).count())
+    }
+
+    // --- what must never be told
+
+    /// Panics, and secrets or addresses where they do not belong.
+    pub async fn told(&self) -> kube::Result<Vec<String>> {
+        let mut wrong = Vec::new();
+        let mut look = |place: &str, text: &str, addresses: bool| {
+            for line in text.lines() {
+                if line.contains(SECRET_PREFIX) {
+                    wrong.push(format!("a secret in {place}: {line}"));
+                }
+                if addresses && line.to_lowercase().contains("people.example") {
+                    wrong.push(format!("an address in {place}: {line}"));
+                }
+                if line.contains("panicked at") {
+                    wrong.push(format!("a panic in {place}: {line}"));
+                }
+            }
+        };
+        for (pod, log) in self.stage.logs() {
+            look(&format!("the log of {pod}"), &log, true);
+        }
+        for metrics in self.stage.metrics.lock().iter() {
+            look("the metrics", metrics, true);
+        }
+        let client = &self.stage.client;
+        let everything = ListParams::default();
+        let objects = serde_json::json!([
+            Api::<OrgInvite>::all(client.clone())
+                .list(&everything)
+                .await?
+                .items,
+            self.stage.organizations().list(&everything).await?.items,
+            Api::<Lease>::all(client.clone())
+                .list(&everything)
+                .await?
+                .items,
+            Api::<Event>::all(client.clone())
+                .list(&everything)
+                .await?
+                .items,
+        ]);
+        look(
+            "an object",
+            &serde_json::to_string_pretty(&objects).unwrap(),
+            false,
+        );
+        wrong.truncate(20);
+        Ok(wrong)
+    }
+
+    // --- for who reads the verdict
+
+    /// What happened to a person, with the seconds since the first thing that did.
+    fn story(&self, person: &Person) -> Vec<String> {
+        let account = person.account();
+        let mut story: Vec<(Instant, String)> = account
+            .causes
+            .iter()
+            .map(|(at, what)| (*at, format!("cause: {what}")))
+            .collect();
+        story.extend(account.let_go.iter().map(|at| (*at, "let go".to_owned())));
+        story.extend(
+            account
+                .answers
+                .iter()
+                .map(|(at, what)| (*at, (*what).to_owned())),
+        );
+        for call in self.stage.astro.calls() {
+            if call.email.as_deref() == Some(&person.email) && call.operation.changes_something() {
+                story.push((
+                    call.at,
+                    format!(
+                        "{:?} {:?} {:?}",
+                        call.operation, call.invite_id, call.outcome
+                    ),
+                ));
+            }
+        }
+        story.sort();
+        let begun = story.first().map(|(at, _)| *at);
+        story
+            .into_iter()
+            .map(|(at, what)| format!("{:.2} s {what}", (at - begun.unwrap()).as_secs_f64()))
+            .collect()
+    }
+}
+
+fn recorded(object: &OrgInvite) -> Option<&str> {
+    object.status.as_ref()?.invite_id.as_deref()
+}

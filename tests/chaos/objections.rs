@@ -1,0 +1,98 @@
+//! That the judge can say no: what must not be is done by hand, without any operator.
+
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use orginvite_operator::resources::OrgInvite;
+use serde_json::json;
+
+use crate::judge::Judge;
+use crate::people::Person;
+use crate::schedule::Act;
+use crate::stage::Stage;
+
+fn objects(problems: &[String], to: &str) {
+    assert!(
+        problems.iter().any(|problem| problem.contains(to)),
+        "{to}: {problems:#?}"
+    );
+}
+
+async fn post(stage: &Stage, email: &str) {
+    let (url, id) = (stage.astro.url(), stage.astro.organization_id());
+    let answer = reqwest::Client::new()
+        .post(format!("{url}/organizations/{id}/invites"))
+        .bearer_auth(stage.astro.token())
+        .header("Accept", "application/json")
+        .json(&json!({"inviteeEmail": email, "role": "ORGANIZATION_MEMBER"}))
+        .send()
+        .await
+        .unwrap();
+    assert!(answer.status().is_success(), "{answer:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_judge_objects_to_what_must_not_be() {
+    let stage = Stage::set(0).await;
+    let people: Vec<_> = (0..3).map(|n| Person::new(&stage, n, "p")).collect();
+    let [twice, member, liar] = people.as_slice() else {
+        unreachable!()
+    };
+    for person in &people {
+        person.act(&Act::Create).await;
+        post(&stage, &person.email).await;
+    }
+    let judge = Judge::new(&stage, &people);
+    assert_eq!(judge.emails(), Vec::<String>::new());
+    let present = judge.present().await.unwrap();
+    objects(&present, &format!("{} has ", twice.email));
+    objects(&present, "says nothing");
+    objects(&present, "the Organization is not ready");
+
+    post(&stage, &twice.email).await;
+    member.act(&Act::Accept).await;
+    post(&stage, &member.email).await;
+    post(&stage, "stranger@people.example").await;
+    let emails = judge.emails();
+    objects(
+        &emails,
+        "p0@people.example: e-mail 2 where there were 1 causes",
+    );
+    objects(
+        &emails,
+        "p0@people.example: e-mail 2 while there was another invitation",
+    );
+    objects(&emails, "p1@people.example: e-mail 2 to a member");
+    objects(&emails, "stranger@people.example: nobody wanted that");
+    assert_eq!(emails.len(), 5, "{emails:#?}");
+
+    let (team, name) = liar.object().await.unwrap();
+    let api: Api<OrgInvite> = Api::namespaced(stage.client.clone(), team);
+    let transition = "2026-01-01T00:00:00Z";
+    let lie = json!({
+        "metadata": {"annotations": {"note": stage.astro.token()}},
+        "status": {
+            "observedGeneration": 1,
+            "inviteId": stage.astro.live_invites(&twice.email)[0].id,
+            "conditions": [
+                {"type": "Ready", "status": "True", "reason": "Invited", "message": "It is out and pending", "lastTransitionTime": transition},
+                {"type": "Stalled", "status": "True", "reason": "Invited", "message": "It waits for somebody", "lastTransitionTime": transition},
+            ],
+        },
+    });
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&lie));
+    api.patch(&name, &params, &patch).await.unwrap();
+    api.patch_status(&name, &params, &patch).await.unwrap();
+    objects(
+        &judge.present().await.unwrap(),
+        "the person has another invitation",
+    );
+    objects(&judge.told().await.unwrap(), "a secret in an object");
+    let told = async {
+        while stage.kstatus().is_empty() {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let told = tokio::time::timeout(std::time::Duration::from_secs(30), told).await;
+    told.expect("kstatus objects");
+    objects(&stage.kstatus(), "what waits for a person is not ready");
+}

@@ -1,0 +1,289 @@
+//! One run: everything that was drawn happens, then everything is mended, and the judge looks.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use support::fake_astro::{Operation, Outcome};
+use tokio::time::sleep;
+
+use crate::faults::Cast;
+use crate::judge::Judge;
+use crate::people::Person;
+use crate::schedule::{Plan, Schedule};
+use crate::stage::{SETTLE, Stage};
+
+const REPLICAS: usize = 3;
+/// How long after the last fault everything may take to be as it has to be.
+const CONVERGENCE: Duration = Duration::from_mins(4);
+/// How long it has to stay so.
+const QUIET: Duration = SETTLE.saturating_add(Duration::from_secs(2));
+/// How long a process lives before what it holds counts as what it needs.
+const WARM: Duration = Duration::from_mins(1);
+
+pub async fn run(plan: &Plan) {
+    let seed = plan.seed;
+    let schedule = Schedule::draw(plan);
+    println!(
+        "SEED={seed}, {:.0} s of faults",
+        schedule.length.as_secs_f64()
+    );
+    schedule.print();
+    let stage = Stage::set(REPLICAS).await;
+    let keeper = tokio::spawn(keep(stage.clone()));
+    let cast = Cast::new(&stage);
+    let people: Vec<Arc<Person>> = (0..plan.people)
+        .map(|n| Person::new(&stage, n, "p"))
+        .collect();
+    let short = plan.length.is_zero();
+    if short {
+        late_lists(&cast, &schedule).await;
+    }
+    let begun = Instant::now();
+    let lives = people
+        .iter()
+        .zip(schedule.scripts.clone())
+        .map(|(person, script)| person.clone().live(begun, script));
+    let lives = join_all(lives.collect::<Vec<_>>());
+    let lanes = join_all(schedule.lanes.iter().map(async |lane| {
+        let mut missed = 0;
+        for strike in lane {
+            tokio::time::sleep_until((begun + strike.at).into()).await;
+            if !short && begun.elapsed() > plan.length {
+                break;
+            }
+            stage.at_work().await;
+            let mut outcome = cast.strike(strike).await;
+            for _ in 0..2 {
+                if outcome.is_err() {
+                    println!("{:?}: {outcome:?}, so once more", strike.fault);
+                    outcome = cast.strike(strike).await;
+                }
+            }
+            missed += u32::from(outcome.is_err());
+            println!(
+                "{:>6.1} s {:?}: {outcome:?}",
+                begun.elapsed().as_secs_f64(),
+                strike.fault
+            );
+        }
+        missed
+    }));
+    let time = async {
+        sleep(schedule.length / 2).await;
+        stage.pass_time();
+    };
+    let (_, missed, ()) = tokio::join!(lives, lanes, time);
+    stage.pass_time();
+    println!("{:>6.1} s: no more faults", begun.elapsed().as_secs_f64());
+    let mut problems = settle(&stage, &people, &cast).await;
+    if !short {
+        late_lists(&cast, &schedule).await;
+        problems.extend(settle(&stage, &people, &cast).await);
+    }
+
+    let everybody = [people, cast.people()].concat();
+    let judge = Judge::new(&stage, &everybody);
+    stage.sample().await;
+    problems.extend(stage.kstatus());
+    problems.extend(judge.told().await.unwrap());
+    problems.extend(
+        stage
+            .astro
+            .violations()
+            .iter()
+            .map(|violation| format!("{violation:?}")),
+    );
+    problems.extend(growth(&stage));
+    tell(&stage, &everybody);
+    keeper.abort();
+    if std::env::var("KEEP").is_ok() {
+        println!("{}", keep_logs(&stage, seed));
+    }
+    let missed: u32 = missed.iter().sum();
+    if short && missed > 0 {
+        problems.push(format!("{missed} faults did not come about"));
+    }
+    if !problems.is_empty() {
+        let kept = keep_logs(&stage, seed);
+        let all = problems.join("\n");
+        panic!(
+            "SEED={seed}: {} problems, logs in {kept}:\n{all}",
+            problems.len()
+        );
+    }
+    println!("SEED={seed}: nothing to object to");
+}
+
+/// Lists lag too much while not much else happens: that excuses what would be wrong otherwise.
+async fn late_lists(cast: &Cast, schedule: &Schedule) {
+    let outcome = cast.strike(&schedule.late_lists).await;
+    println!("{:?}: {outcome:?}", schedule.late_lists.fault);
+}
+
+/// Waits until everything is as it has to be, and looks at the e-mails so far.
+async fn settle(stage: &Stage, people: &[Arc<Person>], cast: &Cast) -> Vec<String> {
+    let everybody = [people, &cast.people()].concat();
+    let judge = Judge::new(stage, &everybody);
+    let present = converge(stage, &judge, Instant::now()).await;
+    [judge.emails(), present].concat()
+}
+
+/// Starts what ended, and looks at what runs.
+async fn keep(stage: Arc<Stage>) {
+    for tick in 0_u64.. {
+        stage.keep();
+        if tick.is_multiple_of(10) {
+            stage.sample().await;
+        }
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// Waits until everything is as it has to be, and stays so. What is wrong when that takes too long.
+async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String> {
+    let mut good_since: Option<(Instant, usize)> = None;
+    let mut edited = false;
+    let mut last = Instant::now();
+    loop {
+        let problems = match judge.present().await {
+            Ok(problems) => problems,
+            Err(error) => vec![error.to_string()],
+        };
+        let mails = stage.astro.mails().len();
+        let since = good_since.filter(|(_, then)| *then == mails && problems.is_empty());
+        match since {
+            Some((at, _)) if at.elapsed() > QUIET => {
+                println!(
+                    "converged {:.1} s after the last fault",
+                    (at - over).as_secs_f64()
+                );
+                return Vec::new();
+            }
+            Some(_) => {}
+            None if problems.is_empty() => good_since = Some((Instant::now(), mails)),
+            None => {
+                good_since = None;
+                if last.elapsed() > Duration::from_secs(10) {
+                    last = Instant::now();
+                    println!(
+                        "{} things to come, such as {:.200}",
+                        problems.len(),
+                        problems[0]
+                    );
+                }
+            }
+        }
+        if !edited && judge.refused().await.is_ok_and(|refused| refused > 0) {
+            // What the platform team does, since nobody else can.
+            stage.edit_organization().await;
+            edited = true;
+        }
+        // An e-mail too many stays one.
+        if over.elapsed() > CONVERGENCE || !judge.emails().is_empty() {
+            return problems;
+        }
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Processes that hold more and more.
+fn growth(stage: &Stage) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for life in stage.lives.lock().iter() {
+        let Some((age, last)) = life.samples.last() else {
+            continue;
+        };
+        let warm = life.samples.iter().find(|(age, _)| *age > WARM);
+        if last.threads > 100 || last.files > 300 {
+            wrong.push(format!("process {} holds {last:?}", life.pid));
+        }
+        let Some((warm_age, warm)) = warm.filter(|(warm, _)| *age > 2 * *warm) else {
+            continue;
+        };
+        let memory = |kib: usize| format!("{}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024);
+        println!(
+            "process {}: {} threads, {} files, {} after {:.0} s; {} threads, {} files, {} after {:.0} s",
+            life.pid,
+            warm.threads,
+            warm.files,
+            memory(warm.memory),
+            warm_age.as_secs_f64(),
+            last.threads,
+            last.files,
+            memory(last.memory),
+            age.as_secs_f64(),
+        );
+        if last.threads > warm.threads + 8 || last.files > warm.files + 50 {
+            wrong.push(format!(
+                "process {} holds more and more: {warm:?}, then {last:?}",
+                life.pid
+            ));
+        }
+    }
+    wrong
+}
+
+/// What came of it, in numbers.
+fn tell(stage: &Stage, people: &[Arc<Person>]) {
+    let calls = stage.astro.calls();
+    let count = |pick: &dyn Fn(&support::fake_astro::Call) -> bool| {
+        calls.iter().filter(|call| pick(call)).count()
+    };
+    let causes: usize = people
+        .iter()
+        .map(|person| person.account().causes.len())
+        .sum();
+    println!(
+        "{} people, {causes} causes for an e-mail, {} e-mails; {} processes",
+        people.len(),
+        stage.astro.mails().len(),
+        stage.starts(),
+    );
+    println!(
+        "{} calls to Astro, {} of them POST and {} DELETE; {} answered 429, {} 401, {} 5xx, {} cut",
+        calls.len(),
+        count(&|call| call.operation == Operation::CreateInvite),
+        count(&|call| call.operation == Operation::DeleteInvite),
+        count(&|call| call.outcome == Outcome::Status(429)),
+        count(&|call| call.outcome == Outcome::Status(401)),
+        count(&|call| matches!(call.outcome, Outcome::Status(500..))),
+        count(&|call| call.outcome == Outcome::Cut),
+    );
+    let audit = fs::read_to_string(stage.plane.directory().join("audit.log")).unwrap_or_default();
+    let operators: Vec<&str> = audit
+        .lines()
+        .filter(|line| line.contains("\"username\":\"pod-"))
+        .collect();
+    let writes = |code: &str| {
+        operators
+            .iter()
+            .filter(|line| line.contains("\"verb\":\"patch\"") && line.contains(code))
+            .count()
+    };
+    let expired: usize = stage
+        .logs()
+        .iter()
+        .map(|(_, log)| {
+            log.lines()
+                .filter(|line| line.contains("too old resource version"))
+                .count()
+        })
+        .sum();
+    println!(
+        "{} writes of the operators, {} conflicts; {expired} watches told that their version is gone",
+        writes("\"code\":200"),
+        writes("\"code\":409"),
+    );
+}
+
+fn keep_logs(stage: &Stage, seed: u64) -> String {
+    let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{seed}"));
+    fs::create_dir_all(&kept).unwrap();
+    for (pod, log) in stage.logs() {
+        fs::write(kept.join(format!("{pod}.log")), log).unwrap();
+    }
+    kept.display().to_string()
+}
