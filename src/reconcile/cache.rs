@@ -11,12 +11,9 @@ use tokio::sync::watch;
 
 use crate::claims;
 use crate::resources::org_invite::ATTEMPT_ANNOTATION;
-use crate::resources::{Address, OrgInvite};
+use crate::resources::{Address, GROUP, OrgInvite};
 
 type Key = ObjectRef<OrgInvite>;
-
-/// What the names of the annotations begin with that the operator reads.
-const OWN_PREFIX: &str = "iam.astronomer.io/";
 
 /// What is cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -200,7 +197,11 @@ pub fn slim(object: &mut OrgInvite) {
     metadata.owner_references = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, _| {
-            name.starts_with(OWN_PREFIX) && !(closed && name == ATTEMPT_ANNOTATION)
+            // Only those of its own group are read.
+            let is_own = name
+                .split_once('/')
+                .is_some_and(|(group, _)| group == GROUP);
+            is_own && !(closed && name == ATTEMPT_ANNOTATION)
         });
     }
 }
