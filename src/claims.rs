@@ -22,15 +22,15 @@ pub fn is_open(object: &OrgInvite) -> bool {
     match attempt(object) {
         None => false,
         Some(Err(_)) => true,
-        Some(Ok(attempt)) if is_copied(&attempt, object) => false,
-        Some(Ok(attempt)) => {
-            object
-                .status
-                .as_ref()
-                .and_then(|status| status.attempt_id.as_ref())
-                != Some(&attempt.id)
-        }
+        Some(Ok(attempt)) => !is_copied(&attempt, object) && !is_closed(&attempt, object),
     }
+}
+
+/// Whether the outcome of the attempt is recorded: from then on it says nothing.
+#[must_use]
+pub fn is_closed(attempt: &Attempt, object: &OrgInvite) -> bool {
+    let status = object.status.as_ref();
+    status.and_then(|status| status.attempt_id.as_ref()) == Some(&attempt.id)
 }
 
 /// Whether the attempt came with the object from somewhere else: a backup that was restored, a

@@ -29,6 +29,7 @@ use crate::metrics::reconciles::Reconciles;
 use crate::reconcile::cache::{Filled, Invites, Kind, slim};
 use crate::reconcile::context::{Context, Timing};
 use crate::reconcile::events::Events;
+use crate::reconcile::order::Order;
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
 use crate::resources::{OrgInvite, Organization};
@@ -38,6 +39,8 @@ use crate::takeover;
 
 /// How many `OrgInvite`s are reconciled at once: enough to keep an API server busy, each with a connection.
 const CONCURRENCY: u16 = 16;
+/// How many are handed to the controller ahead of their turns: those that run may be triggered again.
+const AHEAD: usize = 2 * CONCURRENCY as usize;
 /// How long a reconcile under way may take beside its calls to Astro once the operator is to stop.
 const CLUSTER_ALLOWANCE: Duration = Duration::from_secs(10);
 
@@ -296,24 +299,42 @@ fn control_invites(
         .clone()
         .follow(events, move |other| triggering.trigger(other));
     let reconciles = context.metrics.org_invites.clone();
-    Controller::for_stream(reconciles.seen(events.applied_objects()), store)
+    let order = Arc::new(Order::new(AHEAD));
+    let seen = Arc::clone(&order);
+    let triggers = reconciles.asked(UnboundedReceiverStream::new(triggers));
+    let triggers = Arc::clone(&order).follow(triggers);
+    // What the watch shows waits in the same order; the controller gets its failures only.
+    let events = reconciles
+        .seen(events.applied_objects())
+        .inspect_ok(move |object| seen.add(object))
+        .try_filter(|_| future::ready(false));
+    let begun = Arc::clone(&order);
+    Controller::for_stream(events, store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
-        .reconcile_on(reconciles.asked(UnboundedReceiverStream::new(triggers)))
+        .reconcile_on(triggers)
         .graceful_shutdown_on(until(stopped))
         .run(
-            |object: Arc<OrgInvite>, context: Arc<Context>| async move {
-                let acts = context.acts_for(&object.spec.organization_ref.name);
-                let reconcile = Box::pin(org_invite::reconcile(
-                    Arc::clone(&object),
-                    Arc::clone(&context),
-                ));
-                let reconciles = &context.metrics.org_invites;
-                reconciles.count(object.as_ref(), acts, reconcile).await
+            move |object: Arc<OrgInvite>, context: Arc<Context>| {
+                begun.begun(&ObjectRef::from_obj(object.as_ref()));
+                async move {
+                    let acts = context.acts_for(&object.spec.organization_ref.name);
+                    let reconcile = Box::pin(org_invite::reconcile(
+                        Arc::clone(&object),
+                        Arc::clone(&context),
+                    ));
+                    let reconciles = &context.metrics.org_invites;
+                    reconciles.count(object.as_ref(), acts, reconcile).await
+                }
             },
             |_, _, _| Action::requeue(backoff(4)),
             Arc::clone(context),
         )
-        .for_each(move |outcome| log(outcome, &reconciles))
+        .for_each(move |outcome| {
+            if let Err(ControllerError::ObjectNotFound(object)) = &outcome {
+                order.begun(object);
+            }
+            log(outcome, &reconciles)
+        })
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {

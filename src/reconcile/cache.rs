@@ -9,6 +9,8 @@ use kube::runtime::watcher;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use crate::claims;
+use crate::resources::org_invite::ATTEMPT_ANNOTATION;
 use crate::resources::{Address, OrgInvite};
 
 type Key = ObjectRef<OrgInvite>;
@@ -189,12 +191,16 @@ fn is_same(one: &OrgInvite, other: &OrgInvite) -> bool {
     one.metadata.name == other.metadata.name && one.metadata.namespace == other.metadata.namespace
 }
 
-/// Drops what nobody reads from an object before it is cached.
+/// Drops what nobody reads from an object before it is cached: with a closed attempt, a third of it.
 pub fn slim(object: &mut OrgInvite) {
+    let attempt = claims::attempt(object).and_then(Result::ok);
+    let closed = attempt.is_some_and(|attempt| claims::is_closed(&attempt, object));
     let metadata = &mut object.metadata;
     metadata.labels = None;
     metadata.owner_references = None;
     if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|key, _| key.starts_with(OWN_PREFIX));
+        annotations.retain(|name, _| {
+            name.starts_with(OWN_PREFIX) && !(closed && name == ATTEMPT_ANNOTATION)
+        });
     }
 }

@@ -1,6 +1,5 @@
 //! What this term did on one address.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use kube::core::ObjectMeta;
@@ -19,7 +18,7 @@ pub struct Memory {
     /// When the last e-mail to the address was sent.
     pub last_email: Option<Instant>,
     /// Resource versions of our own last writes, by the object's UID: rule 8.
-    written: HashMap<String, u64>,
+    written: Vec<(String, u64)>,
     /// ID of an attempt that is patched, with the replaced invite's DELETE answered, and whose POST
     /// was not sent yet.
     pub underway: Option<String>,
@@ -75,14 +74,15 @@ impl Memory {
     /// Remembers our own write of an object.
     pub fn wrote<K: Resource>(&mut self, object: &K) {
         if let (Some(uid), Some(version)) = (object.uid(), version(object.meta())) {
-            self.written.insert(uid, version);
+            self.written.retain(|(known, _)| *known != uid);
+            self.written.push((uid, version));
         }
     }
 
     /// Whether a cache that shows `objects` for the address has caught up with our own last writes.
     /// An object that is not there any more has.
     pub fn caught_up<K: Resource>(&mut self, objects: &[&K]) -> bool {
-        self.written.retain(|uid, written| {
+        self.written.retain(|(uid, written)| {
             objects
                 .iter()
                 .find(|object| object.meta().uid.as_ref() == Some(uid))
@@ -90,6 +90,7 @@ impl Memory {
                     version(object.meta()).is_some_and(|version| version < *written)
                 })
         });
+        self.written.shrink_to_fit();
         self.written.is_empty()
     }
 

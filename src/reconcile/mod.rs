@@ -6,6 +6,7 @@ pub mod connection;
 pub mod context;
 pub mod events;
 pub mod memory;
+pub mod order;
 pub mod org_invite;
 pub mod organization;
 pub mod report;

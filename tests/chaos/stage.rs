@@ -194,6 +194,7 @@ impl Stage {
                 ("--listing-delay", format!("{LISTING_DELAY:?}")),
                 ("--settle", format!("{SETTLE:?}")),
                 ("--email-spacing", format!("{SPACING:?}")),
+                ("--clock-tolerance", "10000h".to_owned()),
                 ("--posts-per-second", "40".to_owned()),
                 ("--deletes-per-second", "40".to_owned()),
                 ("--gets-per-second", "100".to_owned()),

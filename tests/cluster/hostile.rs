@@ -186,6 +186,10 @@ async fn a_status_that_somebody_else_wrote_stops_nobody_and_is_set_right() {
     let mut world = World::prepare(everywhere()).await;
     world.start_operator();
     world.organization_is("Connected").await;
+    // Where nobody else judges what is in a status.
+    let elsewhere = format!("{}-forged", world.namespace);
+    world.create_namespace(&elsewhere, json!({})).await;
+    let own = std::mem::replace(&mut world.namespace, elsewhere.clone());
     let forged = [
         json!({"expiresAt": END_OF_TIME}),
         json!({"expiresAt": "9999-12-30T21:59:59Z", "invitedAt": "9999-12-30T21:59:59Z"}),
@@ -197,6 +201,7 @@ async fn a_status_that_somebody_else_wrote_stops_nobody_and_is_set_right() {
         json!({"resends": 5_000_000_000_u64}),
         json!({"resends": 4_294_967_295_u64}),
         json!({"observedGeneration": i64::MIN}),
+        json!({"observedGeneration": i64::MAX}),
         json!({"attemptId": "other"}),
         json!({"attemptId": null, "role": null, "email": null, "inviter": null, "expiresAt": null}),
         json!({"inviteId": "x/../../organizations"}),
@@ -241,7 +246,9 @@ async fn a_status_that_somebody_else_wrote_stops_nobody_and_is_set_right() {
         })
         .await;
     world.kill_operator();
+    world.namespace = own;
     world.start_operator();
+    world.namespace = elsewhere;
     world.seen("jane@example.com").await;
     for (n, status) in forged.iter().enumerate() {
         let email = format!("p{n}@example.com");

@@ -53,6 +53,7 @@ fn every_link_in_the_docs_leads_somewhere() {
     for (file, page) in [
         ("README.md", kept("README.md")),
         ("docs/design.md", kept("docs/design.md")),
+        ("docs/hostile-users.md", kept("docs/hostile-users.md")),
         ("docs/reference.md", reference::page()),
     ] {
         let headings = page.lines().filter_map(|line| line.strip_prefix('#'));
@@ -71,6 +72,34 @@ fn every_link_in_the_docs_leads_somewhere() {
         }
     }
     assert!(kept("README.md").contains("](docs/reference.md)"));
+}
+
+/// A row without its test would be a promise.
+#[test]
+fn every_attempt_of_a_hostile_user_is_a_test() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/hostile-users.md")).unwrap();
+    let mut named = 0;
+    for quoted in page.split('`').skip(1).step_by(2) {
+        let Some((module, test)) = quoted.split_once("::") else {
+            continue;
+        };
+        let places = ["tests", "tests/cluster", "src/reconcile"];
+        let files = places.map(|place| root.join(place).join(module).with_extension("rs"));
+        let text = files
+            .iter()
+            .find_map(|file| std::fs::read_to_string(file).ok());
+        let text = text.unwrap_or_else(|| panic!("{quoted}: there is no such file"));
+        assert!(text.contains(&format!("fn {test}(")), "{quoted}");
+        named += 1;
+    }
+    assert!(named > 30, "{named}");
+    let tests = std::fs::read_to_string(root.join("tests/cluster/hostile.rs")).unwrap();
+    for test in tests.split("\nasync fn ").skip(1) {
+        let name = test.split('(').next().unwrap();
+        let is_test = tests.contains(&format!("]\nasync fn {name}("));
+        assert!(!is_test || page.contains(name), "{name} is in no row");
+    }
 }
 
 #[test]

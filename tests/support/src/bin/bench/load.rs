@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use kube::ResourceExt as _;
+use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use super::world::{Invite, World, object_name};
@@ -19,33 +19,24 @@ pub type Requests = HashMap<String, (Instant, Instant)>;
 
 /// Creates objects for the people of these numbers, all at once.
 pub async fn create(world: &World, numbers: Range<usize>) -> anyhow::Result<Requests> {
-    create_these(world, numbers.map(|number| world.invite(number))).await
+    create_in(&world.invites(), world, numbers).await
 }
 
-/// The same with a role that the Organization does not allow.
-pub async fn create_not_allowed(world: &World, numbers: Range<usize>) -> anyhow::Result<Requests> {
-    let objects = numbers.map(|number| {
-        let mut object = world.invite(number);
-        "ORGANIZATION_OWNER".clone_into(&mut object.spec.role);
-        object
-    });
-    create_these(world, objects).await
-}
-
-async fn create_these(
+/// The same in that API's namespace.
+pub async fn create_in(
+    api: &Api<Invite>,
     world: &World,
-    objects: impl Iterator<Item = Invite>,
+    numbers: Range<usize>,
 ) -> anyhow::Result<Requests> {
-    let api = world.invites();
-    stream::iter(objects)
-        .map(|object| {
-            let api = api.clone();
+    stream::iter(numbers)
+        .map(|number| {
+            let (api, object) = (api.clone(), world.invite(number));
             async move {
                 let sent = Instant::now();
                 api.create(&PostParams::default(), &object)
                     .await
                     .context("creating an object")?;
-                anyhow::Ok((object.name_any(), (sent, Instant::now())))
+                anyhow::Ok((object_name(number), (sent, Instant::now())))
             }
         })
         .buffer_unordered(CONCURRENCY)

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use futures::TryStreamExt as _;
-use kube::ResourceExt as _;
 use kube::runtime::watcher::{self, Event};
+use kube::{Api, ResourceExt as _};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -40,9 +40,14 @@ pub struct Witness {
 impl Witness {
     /// Begins to watch, and is told of all there is.
     pub async fn of(world: &World) -> anyhow::Result<Self> {
+        Self::of_these(world.invites()).await
+    }
+
+    /// The same in that API's namespace.
+    pub async fn of_these(api: Api<Invite>) -> anyhow::Result<Self> {
         let (sender, seen) = watch::channel(Seen::default());
         let (begun, mut has_begun) = watch::channel(false);
-        let events = kube::runtime::watcher(world.invites(), watcher::Config::default());
+        let events = kube::runtime::watcher(api, watcher::Config::default());
         let task = tokio::spawn(async move {
             let mut events = pin!(events);
             while let Ok(Some(event)) = events.try_next().await {

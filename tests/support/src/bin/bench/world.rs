@@ -248,6 +248,17 @@ impl World {
         Api::namespaced_with(self.client.clone(), &self.name, &resource("OrgInvite"))
     }
 
+    /// The objects of another namespace, which is made for them and is allowed nothing.
+    pub async fn intruders(&self) -> anyhow::Result<Api<Invite>> {
+        let name = format!("{}-intruders", self.name);
+        let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+        Api::all(self.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await?;
+        let resource = resource("OrgInvite");
+        Ok(Api::namespaced_with(self.client.clone(), &name, &resource))
+    }
+
     fn organizations(&self) -> Api<Object<Value, Value>> {
         Api::all_with(self.client.clone(), &resource("Organization"))
     }

@@ -1,4 +1,4 @@
-//! A namespace fills the cluster with objects that the Organization does not allow.
+//! A namespace that the Organization allows nothing fills the cluster with objects.
 
 use support::fake_astro::Operation;
 
@@ -6,6 +6,7 @@ use super::creation::start;
 use super::{check_emails, lags, tell_cpu};
 use crate::load;
 use crate::report::Outcome;
+use crate::witness::Witness;
 use crate::world::{Rates, Setup};
 
 /// How many allowed objects there are, before the flood and again in its middle.
@@ -24,16 +25,23 @@ pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
         .await?;
     let mut before = lags(&calm, &seen.ready);
 
+    let intruders = world.intruders().await?;
+    let mut watching = Witness::of_these(intruders.clone()).await?;
     let (first, last) = (2 * GOOD, 2 * GOOD + objects);
     let middle = first + objects / 2;
-    load::create_not_allowed(&world, first..middle).await?;
+    load::create_in(&intruders, &world, first..middle).await?;
     let (flood, good) = tokio::try_join!(
-        load::create_not_allowed(&world, middle..last),
+        load::create_in(&intruders, &world, middle..last),
         load::create(&world, GOOD..2 * GOOD),
     )?;
     let seen = witness
-        .until("everybody has a status", &world, |seen| {
-            seen.ready.len() == 2 * GOOD && seen.stalled.len() == objects
+        .until("the allowed ones are Ready", &world, |seen| {
+            seen.ready.len() == 2 * GOOD
+        })
+        .await?;
+    let refused = watching
+        .until("the others are Stalled", &world, |seen| {
+            seen.stalled.len() == objects
         })
         .await?;
     let spent = world.since(&mark)?;
@@ -48,7 +56,7 @@ pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     outcome.tell_percentiles("of it the answer to apply", &mut answers);
     outcome.tell_percentiles(
         "not allowed, applied to Stalled",
-        &mut lags(&flood, &seen.stalled),
+        &mut lags(&flood, &refused.stalled),
     );
     tell_cpu(&mut outcome, &spent, objects + 2 * GOOD);
     outcome.tell_memory(world.memory()?);
