@@ -275,9 +275,9 @@ impl Directory {
         self.astro.server_time().unwrap_or_else(Timestamp::now)
     }
 
-    /// We took an invitation of that person back.
-    pub fn took_back(&self, address: Address) {
-        self.taken_back.lock().insert(address, Instant::now());
+    /// We took an invitation of that person back, or may have: by `at` at the latest.
+    pub fn took_back(&self, address: Address, at: Instant) {
+        self.taken_back.lock().insert(address, at);
     }
 
     /// How often the organization is read.

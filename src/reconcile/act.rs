@@ -709,8 +709,15 @@ impl Turn<'_> {
     async fn delete(&mut self, invite: &str) -> Result<(), astro::Error> {
         let answer = self.connection.astro.delete_invite(invite).await;
         self.memory.called();
-        if answer.is_ok() {
-            self.connection.directory.took_back(self.address.clone());
+        let took_back = match &answer {
+            Ok(()) => Some(Instant::now()),
+            // It may have taken effect, or may yet: many of them must not look as if people had gone.
+            Err(astro::Error::Unknown { .. }) => Some(Instant::now() + self.context.timing.settle),
+            Err(astro::Error::Refused(_)) => None,
+        };
+        if let Some(at) = took_back {
+            let address = self.address.clone();
+            self.connection.directory.took_back(address, at);
         }
         answer
     }

@@ -230,6 +230,31 @@ async fn a_mass_loss_writes_to_nobody_until_it_is_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn deletions_whose_answers_were_lost_are_no_mass_loss() {
+    let world = World::start().await;
+    let mut uids = Vec::new();
+    for n in 0..20 {
+        let (name, email) = (format!("p{n}"), format!("p{n}@example.com"));
+        uids.push(uid(&world.apply(&name, &email).await));
+    }
+    for n in 0..20 {
+        world.state(&format!("p{n}"), "Invited").await;
+    }
+    world.seen("p19@example.com").await;
+    let lost = Fault::after(Answer::Status(502));
+    let times = Times::Next(20);
+    world.astro.fault(Operation::DeleteInvite, lost, times);
+    for n in 0..20 {
+        world.delete(&format!("p{n}")).await;
+    }
+    for (n, uid) in uids.iter().enumerate() {
+        world.deleted(&format!("p{n}"), uid).await;
+    }
+    assert_eq!(world.astro.emails().len(), 20);
+    assert!(world.astro.emails().values().all(|count| *count == 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loss_that_a_later_reading_disproves_is_forgotten() {
     let mut world = World::prepare(json!({})).await;
     for n in 0..20 {
