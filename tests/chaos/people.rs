@@ -250,25 +250,6 @@ fn absent_is_fine(result: kube::Result<()>) -> kube::Result<()> {
     }
 }
 
-/// Writes to every object once.
-pub async fn touch(stage: &Stage) {
-    let all: Api<OrgInvite> = Api::all(stage.client.clone());
-    let list = async || all.list(&kube::api::ListParams::default()).await;
-    for object in persist("a list", list).await {
-        let team = object.namespace().unwrap();
-        let api: Api<OrgInvite> = Api::namespaced(stage.client.clone(), &team);
-        let patch = json!({"metadata": {"labels": {"touched": "yes"}}});
-        let params = PatchParams::default();
-        persist("a label", async || {
-            let patched = api
-                .patch(&object.name_any(), &params, &Patch::Merge(&patch))
-                .await;
-            absent_is_fine(patched.map(drop))
-        })
-        .await;
-    }
-}
-
 /// Somebody who writes to every object, again and again, until `until`.
 pub async fn rewrite(stage: &Stage, until: Instant) -> u32 {
     let all: Api<OrgInvite> = Api::all(stage.client.clone());

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::faults::Cast;
 use crate::judge::Judge;
-use crate::people::{Person, touch};
+use crate::people::Person;
 use crate::schedule::{Plan, Schedule};
 use crate::stage::{SETTLE, Stage};
 
@@ -77,8 +77,6 @@ pub async fn run(plan: &Plan) {
     };
     let (_, missed, ()) = tokio::join!(lives, lanes, time);
     stage.pass_time();
-    // So that each is planned again, as its timer would have it when time passes.
-    touch(&stage).await;
     println!("{:>6.1} s: no more faults", begun.elapsed().as_secs_f64());
     let mut problems = settle(&stage, &people, &cast).await;
     if !short {
