@@ -7,14 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::astro::Role;
+use crate::astro::{EXPIRY_GRACE, Role, is_over, later};
 use crate::claims::{Heir, Standing};
 use crate::resources::Reason;
 use crate::resources::org_invite::{Attempt, OrgInviteStatus, ResendWhen};
-
-/// Grace after `expiresAt` before an invitation counts as expired: Astro's clock and ours are read
-/// at different moments.
-pub const EXPIRY_GRACE: Duration = Duration::from_mins(5);
 
 /// How a person asks for one more e-mail.
 const ASK: &str =
@@ -1133,18 +1129,6 @@ fn settling() -> Plan {
             "It is not known whether an invitation is on its way. Nothing is sent until it has had time to arrive and the organization was read again",
         )),
     }
-}
-
-/// That moment and as much later, or the end of time: a status or Astro may name any moment.
-#[must_use]
-pub fn later(time: Timestamp, by: Duration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
-}
-
-/// Whether an invite that expires then can no longer be accepted at `now`, by Astro's clock.
-#[must_use]
-pub fn is_over(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
-    expires_at.is_some_and(|time| now > later(time, EXPIRY_GRACE))
 }
 
 /// Whether the recorded invite expired. One that is known to have ended before does not expire any more,

@@ -16,11 +16,10 @@ use std::time::Duration;
 
 use jiff::{Timestamp, ToSpan};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use orginvite_operator::astro::Role;
+use orginvite_operator::astro::{Role, is_over};
 use orginvite_operator::claims::{Heir, Standing};
 use orginvite_operator::plan::{
-    Doubt, Facts, Found, Lookup, Named, Observation, Own, Plan, Saying, Sight, State, Step,
-    is_over, plan,
+    Doubt, Facts, Found, Lookup, Named, Observation, Own, Plan, Saying, Sight, State, Step, plan,
 };
 use orginvite_operator::reconcile::report;
 use orginvite_operator::resources::org_invite::{Attempt, ResendWhen};

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::budget::{Budget, Class, Verb};
-use super::{Astro, Error, Invite, Listing, Refusal, Role, Subject, User, UserStatus};
+use super::{Astro, Error, Invite, Listing, Refusal, Role, Subject, User, UserStatus, is_over};
 use crate::metrics::OrganizationMetrics;
 use crate::random;
 use crate::resources::Address;
@@ -52,6 +52,23 @@ pub enum Person {
     Barred,
     /// Invited, but the row shows no invite.
     Unidentified,
+}
+
+impl Person {
+    /// Whether an invite was over after `since` and by `now`: nothing in the row says so, and the timers of this
+    /// process stand still while its machine does.
+    fn ended(&self, since: Option<Timestamp>, now: Timestamp) -> bool {
+        let Self::Pending { invites, .. } = self else {
+            return false;
+        };
+        let over = |at| {
+            invites
+                .iter()
+                .filter(|one| is_over(one.expires_at, at))
+                .count()
+        };
+        over(now) > since.map_or(0, over)
+    }
 }
 
 /// A pending invite, as far as a plan is made from it: there may be thousands.
@@ -388,7 +405,8 @@ impl Directory {
             );
         }
         let snapshot = Arc::new(snapshot);
-        let (before, braked_before, braked) = {
+        let now = self.now();
+        let (before, synced, braked_before, braked) = {
             let mut state = self.state.write();
             let known = match &state.snapshot {
                 Some(before) => self.lasting(&before.people),
@@ -399,11 +417,12 @@ impl Directory {
             taken_back.retain(|_, at| *at + self.listing_delay >= begun);
             drop(taken_back);
             state.health = Health::Complete;
-            state.synced = Some(self.now());
+            let synced = state.synced.replace(now);
             let braked = loss.is_some();
             let braked_before = std::mem::replace(&mut state.loss, loss).is_some();
             (
                 state.snapshot.replace(Arc::clone(&snapshot)),
+                synced,
                 braked_before,
                 braked,
             )
@@ -417,7 +436,7 @@ impl Directory {
             return;
         };
         for (address, person) in &snapshot.people {
-            if before.people.get(address) != Some(person) {
+            if before.people.get(address) != Some(person) || person.ended(synced, now) {
                 addresses.insert(address.clone());
             }
         }

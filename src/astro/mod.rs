@@ -12,6 +12,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+/// Grace after `expiresAt` before an invitation counts as expired: Astro's clock and ours are read
+/// at different moments.
+pub const EXPIRY_GRACE: Duration = Duration::from_mins(5);
+
 /// A role in an organization.
 #[derive(
     Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord,
@@ -242,6 +246,18 @@ impl Error {
     pub fn says_absent(&self) -> bool {
         matches!(self, Self::Refused(refusal) if refusal.status == 404 && refusal.from_api)
     }
+}
+
+/// That moment and as much later, or the end of time: a status or Astro may name any moment.
+#[must_use]
+pub fn later(time: Timestamp, by: Duration) -> Timestamp {
+    time.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether an invite that expires then can no longer be accepted at `now`, by Astro's clock.
+#[must_use]
+pub fn is_over(expires_at: Option<Timestamp>, now: Timestamp) -> bool {
+    expires_at.is_some_and(|time| now > later(time, EXPIRY_GRACE))
 }
 
 /// The calls to Astro for one organization with one token.

@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use super::org_invite::inviter;
 use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
-use crate::astro::{Astro, Invite};
+use crate::astro::{Astro, Invite, later};
 use crate::metrics::OrganizationMetrics;
-use crate::plan::{Saying, later};
+use crate::plan::Saying;
 use crate::resources::organization::{AllowRule, Permission, TokenStatus};
 
 /// Whether an Organization can be worked with.

@@ -358,11 +358,11 @@ impl Turn<'_> {
         let from_status = record
             .invited_at
             .as_ref()
-            .map(|time| plan::later(time.0, spacing));
+            .map(|time| astro::later(time.0, spacing));
         let from_memory = self
             .memory
             .last_email
-            .map(|at| plan::later(self.now(), spacing.saturating_sub(at.elapsed())));
+            .map(|at| astro::later(self.now(), spacing.saturating_sub(at.elapsed())));
         Own {
             underway: self.memory.underway.clone(),
             revoke_answered_absent: revoked.is_some_and(|revoked| revoked.absent),
@@ -470,7 +470,7 @@ impl Turn<'_> {
             .iter()
             .filter(|invite| {
                 record.invite_id.as_deref() == Some(&invite.id)
-                    || !plan::is_over(invite.expires_at, now)
+                    || !astro::is_over(invite.expires_at, now)
             })
             .map(|invite| shown(invite, role))
             .collect();
@@ -615,7 +615,7 @@ impl Turn<'_> {
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the invitation that was named cannot be looked at");
-                return Some(Named::InLine(plan::later(
+                return Some(Named::InLine(astro::later(
                     self.now(),
                     astro::directory::backoff(5),
                 )));
@@ -641,7 +641,7 @@ impl Turn<'_> {
 
     /// A moment of the process's clock by Astro's.
     fn at(&self, at: Instant) -> Timestamp {
-        plan::later(self.now(), at.saturating_duration_since(Instant::now()))
+        astro::later(self.now(), at.saturating_duration_since(Instant::now()))
     }
 
     /// When the next pass would have to begin for the plan to know more.

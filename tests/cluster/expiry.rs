@@ -76,6 +76,19 @@ async fn with_never_an_expired_invitation_is_told_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expiry_is_noticed_by_the_next_pass_where_no_timer_ran() {
+    // As on a machine that stood still meanwhile: nothing else tells the object.
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.edit("jane", json!({"resendWhen": "Never"})).await;
+    world.state("jane", "Invited").await;
+    world.seen("jane@example.com").await;
+    world.astro.set_clock_offset(EXPIRED);
+    world.state("jane", "Expired").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn expiry_is_noticed_after_a_restart_and_a_resend_survives_a_kill() {
     let mut world = World::start().await;
     // A restart, and not a gap that a restored backup could explain.
