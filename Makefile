@@ -73,5 +73,6 @@ bench:
 # Everything goes wrong for MINUTES [5], as drawn from SEED [any], with so many PEOPLE [300]. SOAK=1 kills no process
 # and compares what each holds. docs/reliability.md tells what is judged.
 chaos:
+	cargo build --workspace --bins
 	SEED=$(SEED) MINUTES=$(MINUTES) PEOPLE=$(PEOPLE) SOAK=$(SOAK) \
 		cargo test --test chaos minutes -- --ignored --nocapture
