@@ -41,6 +41,8 @@ pub struct Account {
     pub let_go: Vec<Instant>,
     /// When its finalizer was removed.
     pub forced: Vec<Instant>,
+    /// When an object was deleted beside one that takes over from it.
+    pub replaced: Vec<Instant>,
     /// What the person did with invitations.
     pub answers: Vec<(Instant, &'static str)>,
     /// Everything that was done.
@@ -109,6 +111,7 @@ impl Person {
                     // The other one takes it over: no e-mail.
                     self.create(&mut manifest, team, false).await;
                     self.delete(&old).await;
+                    self.account.lock().replaced.push(Instant::now());
                 } else {
                     self.delete(&old).await;
                     // It may be taken back before the new one is seen.
