@@ -166,7 +166,7 @@ async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String
                 if last.elapsed() > Duration::from_secs(10) {
                     last = Instant::now();
                     println!(
-                        "{} things to come, such as {:.200}",
+                        "{} things to come, such as {:.600}",
                         problems.len(),
                         problems[0]
                     );
