@@ -150,14 +150,7 @@ async fn when_the_operator_is_killed_between_a_replacements_delete_and_post() {
     let mut world = World::start().await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
-    let mut gate = world
-        .astro
-        .hold(Operation::DeleteInvite, HoldPoint::AfterEffect);
-    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world
-        .in_time("the DELETE took effect", gate.arrived())
-        .await
-        .unwrap();
+    let gate = world.hold_replacement("jane", HoldPoint::AfterEffect).await;
     world.kill_operator();
     gate.release();
     world.start_operator();
@@ -176,14 +169,9 @@ async fn when_the_person_accepts_while_a_replacement_is_under_way() {
     let world = World::start().await;
     world.apply("jane", "jane@example.com").await;
     let id = invite_id(&world.state("jane", "Invited").await);
-    let mut gate = world
-        .astro
-        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
-    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world
-        .in_time("the DELETE is on its way", gate.arrived())
-        .await
-        .unwrap();
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
     world.astro.accept(&id).unwrap();
     gate.release();
     world.state("jane", "RoleDiffers").await;

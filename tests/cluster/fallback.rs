@@ -339,14 +339,9 @@ async fn accepted_before_the_delete(answer: DeleteAccepted) {
         .change_behaviour(|behaviour| behaviour.delete_accepted = answer);
     world.apply("jane", JANE).await;
     let id = invite_id(&world.state("jane", "Invited").await);
-    let mut gate = world
-        .astro
-        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
-    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world
-        .in_time("the DELETE is on its way", gate.arrived())
-        .await
-        .unwrap();
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
     world.astro.accept(&id).unwrap();
     gate.release();
     let object = world.state("jane", "InvitationEnded").await;
@@ -495,14 +490,9 @@ async fn a_replacement_that_was_killed_before_its_delete_leaves_no_second_invita
     let mut world = blind().await;
     world.apply("jane", JANE).await;
     let first = invite_id(&world.state("jane", "Invited").await);
-    let mut gate = world
-        .astro
-        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
-    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world
-        .in_time("the DELETE is on its way", gate.arrived())
-        .await
-        .unwrap();
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
     world.kill_operator();
     world.start_operator();
     world.state("jane", "OutcomeUnknown").await;
@@ -525,14 +515,9 @@ async fn the_replaced_invitation_may_be_named_and_keeps_its_role() {
     let mut world = blind().await;
     world.apply("jane", JANE).await;
     let first = invite_id(&world.state("jane", "Invited").await);
-    let mut gate = world
-        .astro
-        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
-    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
-    world
-        .in_time("the DELETE is on its way", gate.arrived())
-        .await
-        .unwrap();
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
     world.kill_operator();
     world.start_operator();
     world.state("jane", "OutcomeUnknown").await;

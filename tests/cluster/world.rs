@@ -15,7 +15,7 @@ use kube::{Api, Client, ResourceExt};
 use orginvite_operator::resources::{OrgInvite, Organization, crds};
 use serde_json::{Value, json};
 use support::control_plane::ControlPlane;
-use support::fake_astro::{FakeAstro, SECRET_PREFIX};
+use support::fake_astro::{FakeAstro, Gate, HoldPoint, Operation, SECRET_PREFIX};
 use support::operator::Operator;
 
 use crate::cable::Cable;
@@ -313,6 +313,16 @@ impl World {
             .unwrap();
     }
 
+    /// Edits the role of an invited object, and holds the DELETE of its invitation that follows.
+    pub async fn hold_replacement(&self, name: &str, at: HoldPoint) -> Gate {
+        let mut gate = self.astro.hold(Operation::DeleteInvite, at);
+        self.edit_role(name, "ORGANIZATION_BILLING_ADMIN").await;
+        self.in_time("the DELETE is held", gate.arrived())
+            .await
+            .unwrap();
+        gate
+    }
+
     pub async fn annotate(&self, name: &str, annotation: &str, value: &str) {
         let patch = Patch::Merge(json!({"metadata": {"annotations": {annotation: value}}}));
         self.invites()
@@ -343,9 +353,9 @@ impl World {
     /// Moves Astro's clock, and has the object planned again, as its timer would when time passes.
     pub async fn pass_time(&self, name: &str, time: jiff::SignedDuration) {
         self.astro.set_clock_offset(time);
-        let lists = self.astro.count(support::fake_astro::Operation::ListUsers);
+        let lists = self.astro.count(Operation::ListUsers);
         self.until("the operator has read the clock", || {
-            self.astro.count(support::fake_astro::Operation::ListUsers) >= lists + 2
+            self.astro.count(Operation::ListUsers) >= lists + 2
         })
         .await;
         self.annotate(name, "test/touched", &time.to_string()).await;
@@ -417,10 +427,10 @@ impl World {
 
     /// Waits until a pass that began after now is complete: what is in Astro now was seen.
     pub async fn seen(&self, address: &str) {
-        let lists = self.astro.count(support::fake_astro::Operation::ListUsers);
+        let lists = self.astro.count(Operation::ListUsers);
         // The pass under way and whole ones after it, of two lists each.
         self.until(&format!("{address} is seen"), || {
-            self.astro.count(support::fake_astro::Operation::ListUsers) >= lists + 8
+            self.astro.count(Operation::ListUsers) >= lists + 8
         })
         .await;
     }
