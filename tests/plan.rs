@@ -213,9 +213,20 @@ fn send(replaces: Option<&str>) -> Step {
     resend(replaces, 0, None)
 }
 
+/// In place of an invitation that an earlier attempt may have deleted.
+fn replace_unseen(id: &str) -> Step {
+    Step::Send {
+        replaces: Some(id.to_owned()),
+        unseen: true,
+        resends: 0,
+        request: None,
+    }
+}
+
 fn resend(replaces: Option<&str>, resends: u32, request: Option<&str>) -> Step {
     Step::Send {
         replaces: replaces.map(str::to_owned),
+        unseen: false,
         resends,
         request: request.map(str::to_owned),
     }
@@ -686,7 +697,13 @@ fn attempt_open() {
                 role: ADMIN,
                 ..replacing()
             },
-            send(Some("x1")),
+            replace_unseen("x1"),
+            "Unchanged",
+        ),
+        (
+            "replaced: nothing is left",
+            replacing(),
+            replace_unseen("x1"),
             "Unchanged",
         ),
         (
