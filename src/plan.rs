@@ -513,12 +513,15 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 /// *Deletion* with Retain: whatever there is in Astro stays there.
 fn let_go(facts: &Facts<'_>) -> Plan {
     if facts.open.is_some() {
+        let can_look = !matches!(facts.observed.sight, Sight::Unreadable(_) | Sight::Blind);
         return match facts.own.settles_at.filter(|time| *time > facts.now) {
             // Else the next object for the address could send while this one's e-mail is on its way.
             Some(time) => Plan {
                 step: Step::AwaitTime(time),
                 state: settling().state,
             },
+            // Nor by a pass that began before it had arrived.
+            None if can_look && !facts.observed.settled => settling(),
             None => Plan::act(Step::Release),
         };
     }

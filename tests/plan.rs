@@ -1370,6 +1370,41 @@ fn deletion_with_retain() {
             Step::Release,
             "Unchanged",
         ),
+        (
+            "attempt open long enough, and no pass since",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "attempt open long enough, unreadable",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "attempt open long enough, and nobody can look",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                sight: Sight::Blind,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
     ]);
 }
 
