@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use serde_json::json;
 use support::fake_astro::{
-    Api, Fault as AstroFault, Gate, HoldPoint, Limits, Operation, Target, Times,
+    Api, Fault as AstroFault, Gate, HoldPoint, Limits, ListUsers, Operation, Target, Times,
 };
 use support::operator::Operator;
 use tokio::time::{sleep, timeout};
@@ -14,13 +15,15 @@ use tokio::time::{sleep, timeout};
 use crate::cable::Cable;
 use crate::people::{Person, rewrite};
 use crate::schedule::{Act, Fault, Strike};
-use crate::stage::{LEASE, LISTING_DELAY, REQUEST_DEADLINE, SETTLE, Stage};
+use crate::stage::{LEASE, LISTING_DELAY, REQUEST_DEADLINE, ROLES, SETTLE, Stage, TEAMS};
 
 /// The faults' own people: they are invited when a fault needs it.
 pub struct Cast {
     stage: Arc<Stage>,
     people: Mutex<Vec<Arc<Person>>>,
     next: AtomicUsize,
+    /// Whether the number of people stays what it is.
+    soak: bool,
 }
 
 /// What a fault came to, for who reads along.
@@ -30,15 +33,19 @@ pub type Outcome = Result<String, String>;
 /// waited for an answer, that is less than the settle time.
 const LATE: Duration = Duration::from_millis(1200);
 
+/// How long a turn may go on by what it knew at its beginning.
+const TURN: Duration = Duration::from_secs(1);
+
 /// Lists lag by this much when they lag too much.
 pub const TOO_LONG: Duration = SETTLE.saturating_add(Duration::from_secs(1));
 
 impl Cast {
-    pub fn new(stage: &Arc<Stage>) -> Self {
+    pub fn new(stage: &Arc<Stage>, soak: bool) -> Self {
         Self {
             stage: stage.clone(),
             people: Mutex::default(),
             next: AtomicUsize::new(0),
+            soak,
         }
     }
 
@@ -98,6 +105,41 @@ impl Cast {
                 Ok(format!("pod-{leader}"))
             }
             Fault::Stop { long } => self.stop(*long).await,
+            Fault::StopBeforePost => self.stop_before_post().await,
+            Fault::RemoveUnderWay => self.remove_under_way().await,
+            Fault::Suspend => {
+                let generation = stage.edit_organization(&json!({"suspend": true})).await;
+                let is_observed = stage.is_observed(generation).await;
+                let begun = Instant::now() + TURN;
+                sleep(lasts).await;
+                let over = Instant::now();
+                stage.edit_organization(&json!({"suspend": false})).await;
+                if !is_observed {
+                    return Err("nobody noticed".to_owned());
+                }
+                stage.suspensions.lock().push((begun, over));
+                Ok(String::new())
+            }
+            Fault::Forbid { team, role } => {
+                let others = TEAMS.iter().filter(|other| **other != TEAMS[*team]);
+                let kept = ROLES.iter().filter(|other| **other != ROLES[*role]);
+                let allow = json!([
+                    {"namespaces": others.collect::<Vec<_>>(), "roles": ROLES},
+                    {"namespaces": [TEAMS[*team]], "roles": kept.collect::<Vec<_>>()},
+                ]);
+                let generation = stage.edit_organization(&json!({"allow": allow})).await;
+                let is_observed = stage.is_observed(generation).await;
+                let begun = Instant::now() + TURN;
+                sleep(lasts).await;
+                let over = Instant::now();
+                let everything = json!([{"namespaceSelector": {}, "roles": ROLES}]);
+                stage.edit_organization(&json!({"allow": everything})).await;
+                if !is_observed {
+                    return Err("nobody noticed".to_owned());
+                }
+                stage.forbidden.lock().push((*team, *role, begun, over));
+                Ok(String::new())
+            }
             Fault::KillInFlight => self.kill_in_flight(lasts).await,
             Fault::KillBeforeStatusWrite => self.kill_at_status_write(lasts, false).await,
             Fault::KillWhileStatusIsWritten => self.kill_at_status_write(lasts, true).await,
@@ -195,6 +237,20 @@ impl Cast {
                 stage.put_token().await;
                 Ok(String::new())
             }
+            Fault::MayNotList => {
+                let begun = Instant::now();
+                astro.change_behaviour(|behaviour| behaviour.list_users = ListUsers::Forbidden);
+                let is_noticed = stage.says_that_it_lists(false).await;
+                sleep(lasts).await;
+                astro.change_behaviour(|behaviour| behaviour.list_users = ListUsers::Allowed);
+                let is_over = stage.says_that_it_lists(true).await;
+                stage.blindness.lock().push((begun, Instant::now()));
+                match (is_noticed, is_over) {
+                    (true, true) => Ok(String::new()),
+                    (false, _) => Err("nobody noticed".to_owned()),
+                    (_, false) => Err("nobody lists again".to_owned()),
+                }
+            }
             Fault::ListsLag => {
                 astro.change_behaviour(|behaviour| behaviour.list_delay = LISTING_DELAY * 4 / 5);
                 sleep(lasts).await;
@@ -239,7 +295,8 @@ impl Cast {
         let stage = &self.stage;
         let leader = stage.some_leader().await.ok_or("nobody leads")?;
         // So that it has something under way.
-        let people: Vec<_> = (0..12).map(|_| self.somebody()).collect();
+        let crowd = if self.soak { 0 } else { 12 };
+        let people: Vec<_> = (0..crowd).map(|_| self.somebody()).collect();
         let act = async |person: Arc<Person>| person.act(&Act::Create).await;
         let creations = futures::future::join_all(people.into_iter().map(act));
         let pause = async {
@@ -259,6 +316,67 @@ impl Cast {
         stage.with(leader, |operator| operator.resume());
         let successor = took_over.ok_or("nobody took over")?;
         Ok(format!("pod-{leader}, and pod-{successor} took over"))
+    }
+
+    async fn stop_before_post(&self) -> Outcome {
+        let stage = &self.stage;
+        // It has read the organization, and writes to people.
+        self.invited().await?;
+        let people: Vec<_> = (0..6).map(|_| self.somebody()).collect();
+        let leader = stage.some_leader().await.ok_or("nobody leads")?;
+        stage.to_cluster(leader, Cable::withhold_answers);
+        let attempts = people.iter().map(async |person| {
+            person.act(&Act::Create).await;
+            let begun = Instant::now();
+            while begun.elapsed() < LEASE / 3 {
+                if person.is_attempted().await {
+                    return true;
+                }
+                sleep(Duration::from_millis(10)).await;
+            }
+            false
+        });
+        let attempted = futures::future::join_all(attempts).await;
+        stage.with(leader, |operator| operator.pause());
+        let attempted = people.iter().zip(attempted).filter(|(_, is)| *is);
+        let attempted: Vec<_> = attempted.map(|(person, _)| person.clone()).collect();
+        let sent = || {
+            let mut people = attempted.iter();
+            people.any(|person| !stage.astro.live_invites(&person.email).is_empty())
+        };
+        let outcome = if attempted.is_empty() {
+            Err("nobody was to be written to".to_owned())
+        } else {
+            let deadline = 2 * LEASE + 3 * SETTLE;
+            within("another one sends", deadline, sent).await
+        };
+        stage.to_cluster(leader, Cable::mend);
+        sleep(Duration::from_millis(100)).await;
+        stage.with(leader, |operator| operator.resume());
+        // Whatever it still has to send goes out at once.
+        sleep(Duration::from_millis(300)).await;
+        outcome.map(|()| format!("pod-{leader}, {} attempts", attempted.len()))
+    }
+
+    async fn remove_under_way(&self) -> Outcome {
+        let points = [HoldPoint::BeforeEffect, HoldPoint::AfterEffect];
+        let removals = points.map(async |point| {
+            let person = self.somebody();
+            let astro = &self.stage.astro;
+            let mut gate = astro.hold_for(Operation::CreateInvite, point, &person.email);
+            person.act(&Act::Create).await;
+            let call = gate.arrived().await.map_err(|error| error.to_string())?;
+            person.act(&Act::RemoveUnderWay).await;
+            gate.release();
+            if call.at.elapsed() * 2 > REQUEST_DEADLINE {
+                person.excuse();
+                return Err("the answer may have come too late".to_owned());
+            }
+            Ok(())
+        });
+        let outcomes = futures::future::join_all(removals).await;
+        let done: Result<Vec<()>, String> = outcomes.into_iter().collect();
+        done.map(|_| String::new())
     }
 
     async fn kill_in_flight(&self, away: Duration) -> Outcome {

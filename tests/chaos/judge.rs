@@ -14,7 +14,7 @@ use support::fake_astro::{Call, InviteState, Mail, Operation, SECRET_PREFIX, Use
 
 use crate::faults::TOO_LONG;
 use crate::people::{Account, Person};
-use crate::stage::{REQUEST_DEADLINE, SETTLE, SPACING, Stage};
+use crate::stage::{REQUEST_DEADLINE, ROLES, SETTLE, SPACING, Stage};
 
 /// Astro's clock is known to a second, and an e-mail's moment to the time of a call.
 const CLOCK: Duration = Duration::from_millis(1500);
@@ -44,12 +44,13 @@ impl<'a> Judge<'a> {
                 .or_default()
                 .push(mail);
         }
-        let mut wrong = Vec::new();
+        let mut wrong = self.during_suspension(&calls);
         for person in self.people {
             let account = person.account();
             let mails = by_address.remove(&person.email).unwrap_or_default();
             let unseen = self.misled(person, &calls);
             let more = unseen.unwrap_or_default();
+            let unlooked = unseen.is_some() || self.is_unlooked(person, &calls);
             let mut problem = |what: String| {
                 wrong.push(format!(
                     "{}: {what}; {:?}",
@@ -68,7 +69,8 @@ impl<'a> Judge<'a> {
                     .iter()
                     .filter(|before| self.slipped(&account, before, arrived(before.call), &calls))
                     .count();
-                if n + 1 > causes + more + slipped {
+                let barred = self.barred_heirs(&account);
+                if n + 1 > causes + more + slipped + barred {
                     problem(format!("e-mail {} where there were {causes} causes", n + 1));
                 }
                 // Its sender's object may have been removed by force while it was on its way.
@@ -76,14 +78,17 @@ impl<'a> Judge<'a> {
                     .forced
                     .iter()
                     .any(|forced| *forced <= at && at.duration_since(*forced) < SETTLE);
-                if mail.besides > 0 && !forced && unseen.is_none() {
+                if mail.besides > 0 && !forced && !unlooked {
                     problem(format!(
                         "e-mail {} while there was another invitation",
                         n + 1
                     ));
                 }
-                if mail.to_member && unseen.is_none() {
+                if mail.to_member && !unlooked {
                     problem(format!("e-mail {} to a member", n + 1));
+                }
+                if self.is_forbidden(&account, mail, at) {
+                    problem(format!("e-mail {} which the policy forbids", n + 1));
                 }
             }
             for pair in mails.windows(2) {
@@ -115,6 +120,44 @@ impl<'a> Judge<'a> {
         wrong
     }
 
+    /// Calls that changed Astro while the Organization was suspended.
+    fn during_suspension(&self, calls: &[Call]) -> Vec<String> {
+        let suspensions = self.stage.suspensions.lock();
+        let during = |at: Instant| {
+            suspensions
+                .iter()
+                .any(|(from, to)| (*from..*to).contains(&at))
+        };
+        let calls = calls.iter();
+        calls
+            .filter(|call| call.operation.changes_something() && during(call.at))
+            .map(|call| format!("{:?} of {:?} while suspended", call.operation, call.email))
+            .collect()
+    }
+
+    /// Whether the only namespace that ever had an object for the address might not give the role of the e-mail.
+    fn is_forbidden(&self, account: &Account, mail: &Mail, sent: Instant) -> bool {
+        let forbidden = self.stage.forbidden.lock();
+        forbidden.iter().any(|(team, role, from, to)| {
+            account.teams.iter().eq([team])
+                && mail.role == ROLES[*role]
+                && (*from..*to).contains(&sent)
+        })
+    }
+
+    /// Who may not invite a person takes nothing over: what an object was to hand to another namespace is taken back,
+    /// and there is an e-mail once the policy allows it again.
+    fn barred_heirs(&self, account: &Account) -> usize {
+        let forbidden = self.stage.forbidden.lock();
+        let is_barred = |at: Instant| {
+            forbidden.iter().any(|(team, _, from, to)| {
+                account.teams.contains(team) && *from <= at + 2 * SETTLE && at <= *to + SETTLE
+            })
+        };
+        let heirs = account.replaced.iter();
+        heirs.filter(|at| is_barred(**at)).count()
+    }
+
     /// Kubernetes may remove an object though a finalizer was set while its deletion was under way. What was sent for
     /// it and recorded nowhere is taken back, and whoever was to take over has an e-mail of its own.
     fn slipped(&self, account: &Account, mail: &Mail, sent: Instant, calls: &[Call]) -> bool {
@@ -122,18 +165,23 @@ impl<'a> Judge<'a> {
             call.operation == Operation::DeleteInvite
                 && call.invite_id.as_ref() == Some(&mail.invite_id)
         };
+        if self.stage.witness.first_owner(&mail.invite_id).is_some() {
+            return false;
+        }
         let Some(revoked) = calls.iter().find(is_revocation) else {
             return false;
         };
         let mut replaced = account.replaced.iter();
-        self.stage.witness.first_owner(&mail.invite_id).is_none()
-            && replaced.any(|at| sent <= *at + SETTLE && *at <= revoked.at + CLOCK)
+        replaced.any(|at| sent <= *at + SETTLE && *at <= revoked.at + CLOCK)
     }
 
     /// When lists lagged by more than the operator reckons with while something happened to the address, what is true
     /// of it cannot be known in time. How many calls were made that a list may have hidden; each may be made again.
     fn misled(&self, person: &Person, calls: &[Call]) -> Option<usize> {
         let lags = self.stage.lags.lock();
+        if lags.is_empty() {
+            return None;
+        }
         let hidden = |at: Instant| {
             lags.iter()
                 .any(|(from, to)| at + TOO_LONG >= *from && at <= *to)
@@ -151,6 +199,33 @@ impl<'a> Judge<'a> {
             .count();
         let acted = person.account().acts.iter().any(|act| hidden(*act));
         (made > 0 || acted).then_some(made)
+    }
+
+    /// Whether something happened to the address while nobody could look: an e-mail went out without a look at whether
+    /// there was an invitation or a member.
+    fn is_unlooked(&self, person: &Person, calls: &[Call]) -> bool {
+        let blindness = self.stage.blindness.lock();
+        if blindness.is_empty() {
+            return false;
+        }
+        let mut calls = calls.iter().filter(|call| {
+            call.operation.changes_something() && call.email.as_deref() == Some(&person.email)
+        });
+        let is_blind = |at: Instant| {
+            blindness
+                .iter()
+                .any(|(from, to)| (*from..*to).contains(&at))
+        };
+        calls.any(|call| is_blind(call.at)) || person.account().acts.into_iter().any(is_blind)
+    }
+
+    /// Whether the person's invitation expired, earlier than it had said, before nobody could look or meanwhile. Without a
+    /// look that is an invitation that was withdrawn.
+    fn expired_unlooked(&self, person: &Person) -> bool {
+        let blindness = self.stage.blindness.lock();
+        let answers = person.account().answers;
+        let mut expiries = answers.iter().filter(|(_, what)| *what == "it expires");
+        expiries.any(|(at, _)| blindness.iter().any(|(_, to)| at < to))
     }
 
     // --- what there is
@@ -240,7 +315,7 @@ impl<'a> Judge<'a> {
                     .iter()
                     .any(|let_go| sent <= *let_go + REQUEST_DEADLINE)
             })
-            .filter(|_| self.misled(person, calls).is_none())
+            .filter(|_| self.misled(person, calls).is_none() && !self.is_unlooked(person, calls))
             .map(|invite| {
                 format!(
                     "{} has {} and no object does; {:?}",
@@ -310,9 +385,14 @@ impl<'a> Judge<'a> {
         let taken_over = self.stage.witness.first_owner(&invite.id) != uid;
         let expected: &[&str] = match invite.state {
             InviteState::Rejected => &["InvitationWithdrawn"],
+            // An heir may have taken over what a member who was removed meanwhile had accepted.
+            InviteState::Accepted if taken_over => &["InvitationWithdrawn", "MemberRemoved"],
             // An heir may have taken over what was deleted meanwhile, and a late list may have shown what was gone.
             InviteState::Deleted if taken_over || self.misled(person, calls).is_some() => {
                 &["InvitationWithdrawn"]
+            }
+            InviteState::Pending if self.expired_unlooked(person) => {
+                &["InvitationWithdrawn", "ResendLimitReached"]
             }
             InviteState::Pending if status.resends >= object.spec.max_resends => {
                 &["ResendLimitReached"]

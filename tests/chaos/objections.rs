@@ -1,5 +1,7 @@
 //! That the judge can say no: what must not be is done by hand, without any operator.
 
+use std::time::{Duration, Instant};
+
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use orginvite_operator::resources::OrgInvite;
@@ -65,6 +67,21 @@ async fn the_judge_objects_to_what_must_not_be() {
     objects(&emails, "stranger@people.example: nobody wanted that");
     assert_eq!(emails.len(), 5, "{emails:#?}");
 
+    let now = Instant::now();
+    let (from, to) = (now, now + Duration::from_hours(1));
+    stage.suspensions.lock().push((from, to));
+    stage.forbidden.lock().push((2, 0, from, to));
+    post(&stage, &liar.email).await;
+    let emails = judge.emails();
+    objects(
+        &emails,
+        "CreateInvite of Some(\"p2@people.example\") while suspended",
+    );
+    objects(
+        &emails,
+        "p2@people.example: e-mail 2 which the policy forbids",
+    );
+
     let (team, name) = liar.object().await.unwrap();
     let api: Api<OrgInvite> = Api::namespaced(stage.client.clone(), team);
     let transition = "2026-01-01T00:00:00Z";
@@ -89,10 +106,10 @@ async fn the_judge_objects_to_what_must_not_be() {
     objects(&judge.told().await.unwrap(), "a secret in an object");
     let told = async {
         while stage.kstatus().is_empty() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let told = tokio::time::timeout(std::time::Duration::from_secs(30), told).await;
+    let told = tokio::time::timeout(Duration::from_secs(30), told).await;
     told.expect("kstatus objects");
     objects(&stage.kstatus(), "what waits for a person is not ready");
 }

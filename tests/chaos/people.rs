@@ -1,5 +1,6 @@
 //! Who writes manifests and who is invited, and what each may get e-mails for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use orginvite_operator::resources::OrgInvite;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::schedule::Act;
+use crate::schedule::{Act, Script};
 use crate::stage::{ROLES, Stage, TEAMS, persist};
 
 /// One address, and the object for it.
@@ -47,6 +48,8 @@ pub struct Account {
     pub answers: Vec<(Instant, &'static str)>,
     /// Everything that was done.
     pub acts: Vec<Instant>,
+    /// The namespaces that there were objects in.
+    pub teams: BTreeSet<usize>,
 }
 
 impl Person {
@@ -69,7 +72,7 @@ impl Person {
     }
 
     /// Lives through a script whose moments count from `begun`.
-    pub async fn live(self: Arc<Self>, begun: Instant, script: Vec<(Duration, Act)>) {
+    pub async fn live(self: Arc<Self>, begun: Instant, script: Script) {
         for (at, act) in script {
             tokio::time::sleep_until((begun + at).into()).await;
             self.act(&act).await;
@@ -123,13 +126,15 @@ impl Person {
                     self.delete(&object).await;
                 }
             }
-            Act::ForceDelete => {
+            Act::ForceDelete | Act::RemoveUnderWay => {
                 if let Some(object) = manifest.object.take() {
                     self.delete(&object).await;
                     self.remove_finalizers(&object).await;
-                    let mut account = self.account.lock();
-                    account.let_go.push(Instant::now());
-                    account.forced.push(Instant::now());
+                    if matches!(act, Act::ForceDelete) {
+                        let mut account = self.account.lock();
+                        account.let_go.push(Instant::now());
+                        account.forced.push(Instant::now());
+                    }
                 }
             }
             Act::RetainAndDelete => {
@@ -141,6 +146,12 @@ impl Person {
                 }
             }
             Act::Accept | Act::Decline | Act::Expire => self.answer(act, &manifest),
+            // Nobody, when there was no invitation to accept.
+            Act::Leave if self.stage.astro.is_member(&self.email) => {
+                self.account.lock().answers.push((Instant::now(), "leaves"));
+                self.stage.astro.remove_member(&self.email).unwrap();
+            }
+            Act::Leave => {}
         }
     }
 
@@ -176,6 +187,7 @@ impl Person {
 
     async fn create(&self, manifest: &mut Manifest, team: usize, causes: bool) {
         manifest.count += 1;
+        self.account.lock().teams.insert(team);
         let local = self.email.split('@').next().unwrap();
         let name = format!("{local}-{}", manifest.count);
         if causes {
@@ -236,6 +248,25 @@ impl Person {
             absent_is_fine(patched.map(drop))
         })
         .await;
+    }
+
+    /// Whether an attempt for it is patched into the object.
+    pub async fn is_attempted(&self) -> bool {
+        let Some((team, name)) = self.object().await else {
+            return false;
+        };
+        let api: Api<OrgInvite> = Api::namespaced(self.stage.client.clone(), team);
+        let object = api.get_opt(&name).await.ok().flatten();
+        object.is_some_and(|object| {
+            object
+                .annotations()
+                .contains_key("iam.astronomer.io/attempt")
+        })
+    }
+
+    /// What was done to the object may leave an invitation behind after all.
+    pub fn excuse(&self) {
+        self.account.lock().let_go.push(Instant::now());
     }
 
     /// The name of the object, while there is one that is not deleted.

@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use serde_json::json;
 use support::fake_astro::{Operation, Outcome};
 use tokio::time::sleep;
 
 use crate::faults::Cast;
 use crate::judge::Judge;
 use crate::people::Person;
+use crate::process::Holds;
 use crate::schedule::{Plan, Schedule};
 use crate::stage::{SETTLE, Stage};
 
@@ -20,8 +22,12 @@ const REPLICAS: usize = 3;
 const CONVERGENCE: Duration = Duration::from_mins(4);
 /// How long it has to stay so.
 const QUIET: Duration = SETTLE.saturating_add(Duration::from_secs(2));
-/// How long a process lives before what it holds counts as what it needs.
-const WARM: Duration = Duration::from_mins(1);
+/// How much more a process may hold in the last quarter of a soak than in the second.
+const MORE: Holds = Holds {
+    threads: 2,
+    files: 40,
+    memory: 2048,
+};
 
 pub async fn run(plan: &Plan) {
     let seed = plan.seed;
@@ -33,13 +39,13 @@ pub async fn run(plan: &Plan) {
     schedule.print();
     let stage = Stage::set(REPLICAS).await;
     let keeper = tokio::spawn(keep(stage.clone()));
-    let cast = Cast::new(&stage);
-    let people: Vec<Arc<Person>> = (0..plan.people)
+    let cast = Cast::new(&stage, plan.soak);
+    let people: Vec<Arc<Person>> = (0..schedule.scripts.len())
         .map(|n| Person::new(&stage, n, "p"))
         .collect();
     let short = plan.length.is_zero();
     if short {
-        late_lists(&cast, &schedule).await;
+        alone(&cast, &schedule).await;
     }
     let begun = Instant::now();
     let lives = people
@@ -72,15 +78,22 @@ pub async fn run(plan: &Plan) {
         missed
     }));
     let time = async {
-        sleep(schedule.length / 2).await;
-        stage.pass_time();
+        let every = if plan.soak {
+            Duration::from_secs(30)
+        } else {
+            schedule.length / 2
+        };
+        while begun.elapsed() + every < schedule.length {
+            sleep(every).await;
+            stage.pass_time();
+        }
     };
     let (_, missed, ()) = tokio::join!(lives, lanes, time);
     stage.pass_time();
     println!("{:>6.1} s: no more faults", begun.elapsed().as_secs_f64());
     let mut problems = settle(&stage, &people, &cast).await;
-    if !short {
-        late_lists(&cast, &schedule).await;
+    if !short && problems.is_empty() {
+        alone(&cast, &schedule).await;
         problems.extend(settle(&stage, &people, &cast).await);
     }
 
@@ -96,7 +109,10 @@ pub async fn run(plan: &Plan) {
             .iter()
             .map(|violation| format!("{violation:?}")),
     );
-    problems.extend(growth(&stage));
+    if plan.soak {
+        problems.extend(growth(&stage, begun, schedule.length));
+    }
+    problems.extend(too_much(&stage));
     tell(&stage, &everybody);
     keeper.abort();
     let missed: u32 = missed.iter().sum();
@@ -114,10 +130,12 @@ pub async fn run(plan: &Plan) {
     println!("SEED={seed}: nothing to object to");
 }
 
-/// Lists lag too much while not much else happens: that excuses what would be wrong otherwise.
-async fn late_lists(cast: &Cast, schedule: &Schedule) {
-    let outcome = cast.strike(&schedule.late_lists).await;
-    println!("{:?}: {outcome:?}", schedule.late_lists.fault);
+/// What strikes while not much else happens.
+async fn alone(cast: &Cast, schedule: &Schedule) {
+    for strike in [&schedule.removal, &schedule.late_lists] {
+        let outcome = cast.strike(strike).await;
+        println!("{:?}: {outcome:?}", strike.fault);
+    }
 }
 
 /// Waits until everything is as it has to be, and looks at the e-mails so far.
@@ -175,7 +193,9 @@ async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String
         }
         if !edited && judge.refused().await.is_ok_and(|refused| refused > 0) {
             // What the platform team does, since nobody else can.
-            stage.edit_organization().await;
+            stage
+                .edit_organization(&json!({"syncInterval": "2s"}))
+                .await;
             edited = true;
         }
         // An e-mail too many stays one.
@@ -186,36 +206,46 @@ async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String
     }
 }
 
-/// Processes that hold more and more.
-fn growth(stage: &Stage) -> Vec<String> {
+/// Processes that hold more than any needs.
+fn too_much(stage: &Stage) -> Vec<String> {
+    let lives = stage.lives.lock();
+    let lives = lives.iter();
+    lives
+        .flat_map(|life| life.samples.iter().map(|(_, holds)| (life.pid, holds)))
+        .filter(|(_, holds)| holds.threads > 100 || holds.files > 300)
+        .map(|(pid, holds)| format!("process {pid} holds {holds:?}"))
+        .take(20)
+        .collect()
+}
+
+/// Processes that hold more and more, while the number of objects and addresses stays what it is: what each held in
+/// the second quarter of a soak against what it held in the last.
+fn growth(stage: &Stage, begun: Instant, length: Duration) -> Vec<String> {
     let mut wrong = Vec::new();
     for life in stage.lives.lock().iter() {
-        let Some((age, last)) = life.samples.last() else {
-            continue;
+        let within = |from: u32, to: u32| {
+            let taken = life.samples.iter().filter(|(age, _)| {
+                let since = (life.began + *age).saturating_duration_since(begun);
+                (length * from / 8..length * to / 8).contains(&since)
+            });
+            Holds::median(&taken.map(|(_, holds)| *holds).collect::<Vec<_>>())
         };
-        let warm = life.samples.iter().find(|(age, _)| *age > WARM);
-        if last.threads > 100 || last.files > 300 {
-            wrong.push(format!("process {} holds {last:?}", life.pid));
+        for eighth in 0..8 {
+            if let Some(holds) = within(eighth, eighth + 1) {
+                println!("process {}, eighth {}: {holds}", life.pid, eighth + 1);
+            }
         }
-        let Some((warm_age, warm)) = warm.filter(|(warm, _)| *age > 2 * *warm) else {
+        let (Some(early), Some(late)) = (within(2, 4), within(6, 8)) else {
+            wrong.push(format!("process {} did not live long enough", life.pid));
             continue;
         };
-        let memory = |kib: usize| format!("{}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024);
-        println!(
-            "process {}: {} threads, {} files, {} after {:.0} s; {} threads, {} files, {} after {:.0} s",
-            life.pid,
-            warm.threads,
-            warm.files,
-            memory(warm.memory),
-            warm_age.as_secs_f64(),
-            last.threads,
-            last.files,
-            memory(last.memory),
-            age.as_secs_f64(),
-        );
-        if last.threads > warm.threads + 8 || last.files > warm.files + 50 {
+        println!("process {}: {early}, then {late}", life.pid);
+        if late.threads > early.threads + MORE.threads
+            || late.files > early.files + MORE.files
+            || late.memory > early.memory + MORE.memory
+        {
             wrong.push(format!(
-                "process {} holds more and more: {warm:?}, then {last:?}",
+                "process {} holds more and more: {early}, then {late}",
                 life.pid
             ));
         }
@@ -238,6 +268,12 @@ fn tell(stage: &Stage, people: &[Arc<Person>]) {
         people.len(),
         stage.astro.mails().len(),
         stage.starts(),
+    );
+    let metrics = stage.metrics.lock();
+    let reconciles = metrics.iter().map(|text| reconciles(text)).max();
+    println!(
+        "{} reconciles by the process with most of them",
+        reconciles.unwrap_or_default()
     );
     println!(
         "{} calls to Astro, {} of them POST and {} DELETE; {} answered 429, {} 401, {} 5xx, {} cut",
@@ -274,6 +310,15 @@ fn tell(stage: &Stage, people: &[Arc<Person>]) {
         writes("\"code\":200"),
         writes("\"code\":409"),
     );
+}
+
+/// How many reconciles there were, as metrics tell.
+fn reconciles(metrics: &str) -> u64 {
+    let counters = metrics
+        .lines()
+        .filter(|line| line.starts_with("orginvite_reconciles_total{"));
+    let counts = counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+    counts.sum()
 }
 
 fn keep_logs(stage: &Stage, seed: u64) -> String {

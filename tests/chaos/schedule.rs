@@ -7,7 +7,7 @@ use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use support::fake_astro::{Answer, HoldPoint, Operation};
 
-use crate::stage::LEASE;
+use crate::stage::{LEASE, ROLES, SETTLE, TEAMS};
 
 /// What a run is made from.
 pub struct Plan {
@@ -15,7 +15,8 @@ pub struct Plan {
     /// How long faults come. Zero: until each kind has come once.
     pub length: Duration,
     pub people: usize,
-    /// Whether processes are left alive.
+    /// Whether processes are left alive and the number of people stays what it is, so that what each process holds
+    /// can be compared. In the second half, one of them leads all the time.
     pub soak: bool,
 }
 
@@ -45,6 +46,9 @@ pub enum Fault {
     Stop {
         long: bool,
     },
+    /// SIGSTOP for the leader when its attempts are patched and the answers are on their way back, until another one has
+    /// sent for them; then the answers arrive.
+    StopBeforePost,
     /// SIGKILL while a POST has arrived and not taken effect, another one has taken effect, an invite that is replaced
     /// and one that is taken back were deleted, and a DELETE has arrived; what has arrived takes effect afterwards.
     KillInFlight,
@@ -66,6 +70,17 @@ pub enum Fault {
     Compact,
     /// Somebody else writes to all objects.
     SecondWriter,
+    // The platform team.
+    /// The Organization is suspended for a while.
+    Suspend,
+    /// A namespace may not give a role for a while.
+    Forbid {
+        team: usize,
+        role: usize,
+    },
+    // People with too many rights.
+    /// Objects are deleted and their finalizers removed while POSTs for them are on their way.
+    RemoveUnderWay,
     // Astro.
     /// The next calls go wrong in these ways.
     Answers(Vec<(Operation, HoldPoint, Answer)>),
@@ -76,6 +91,8 @@ pub enum Fault {
     RateLimit,
     /// The token is rejected, and replaced later.
     TokenExpires,
+    /// The token may not list users for a while.
+    MayNotList,
     /// Lists lag by almost as much as the operator reckons with.
     ListsLag,
     /// Lists lag by more than the settle time.
@@ -86,6 +103,30 @@ pub enum Fault {
     },
     /// Every connection to Astro is closed.
     CutAstro,
+}
+
+impl Fault {
+    /// Whether another one may lead afterwards.
+    fn ends_a_term(&self) -> bool {
+        !matches!(
+            self,
+            Self::CutConnections
+                | Self::SecondWriter
+                | Self::Suspend
+                | Self::Forbid { .. }
+                | Self::RemoveUnderWay
+                | Self::Answers(_)
+                | Self::Outage(_)
+                | Self::Slow(_)
+                | Self::RateLimit
+                | Self::TokenExpires
+                | Self::MayNotList
+                | Self::ListsLag
+                | Self::ListsLagTooLong
+                | Self::ApiIsGone { .. }
+                | Self::CutAstro
+        )
+    }
 }
 
 /// A fault, from when on, and for how long where it lasts.
@@ -110,13 +151,20 @@ pub enum Act {
     Delete,
     /// Deletes it and removes its finalizers.
     ForceDelete,
+    /// The same while a POST for it is on its way, whose answer arrives: nothing may stay behind.
+    RemoveUnderWay,
     /// Lets go of the invitation, and deletes the object.
     RetainAndDelete,
     Accept,
     Decline,
     /// The invitation expires.
     Expire,
+    /// Somebody removes the member.
+    Leave,
 }
+
+/// What happens to one person, in order.
+pub type Script = Vec<(Duration, Act)>;
 
 /// All that is drawn.
 pub struct Schedule {
@@ -124,8 +172,10 @@ pub struct Schedule {
     pub lanes: [Vec<Strike>; 3],
     /// What comes by itself: it excuses much, which would hide what the others show.
     pub late_lists: Strike,
-    /// What happens to each person, in order.
-    pub scripts: Vec<Vec<(Duration, Act)>>,
+    /// What is judged more strictly than beside other faults.
+    pub removal: Strike,
+    /// One for each person.
+    pub scripts: Vec<Script>,
     /// When the last fault is over.
     pub length: Duration,
 }
@@ -133,14 +183,23 @@ pub struct Schedule {
 impl Schedule {
     pub fn draw(plan: &Plan) -> Self {
         let mut rng = StdRng::seed_from_u64(plan.seed);
-        // Where each comes once, the API server is there for the others first: without it nothing goes on.
-        let late = Duration::from_secs(if plan.length.is_zero() { 15 } else { 2 });
-        let soon = Duration::from_secs(2);
-        let lanes = [
+        // Where each comes once, Astro and the API server are there at first: without them nothing goes on.
+        let [soon, later, late] = if plan.length.is_zero() {
+            [0, 8, 15]
+        } else {
+            [2; 3]
+        }
+        .map(Duration::from_secs);
+        let mut lanes = [
             lane(&mut rng, plan, processes, soon),
             lane(&mut rng, plan, cluster, late),
-            lane(&mut rng, plan, astro, soon),
+            lane(&mut rng, plan, astro, later),
         ];
+        if plan.soak {
+            for lane in &mut lanes {
+                lane.retain(|one| one.at < plan.length / 2 || !one.fault.ends_a_term());
+            }
+        }
         let ends = lanes
             .iter()
             .flatten()
@@ -151,10 +210,20 @@ impl Schedule {
             lasts: millis(&mut rng, 8000..10_000),
             fault: Fault::ListsLagTooLong,
         };
-        let scripts = (0..plan.people).map(|_| script(&mut rng, length)).collect();
+        let scripts = if plan.soak {
+            let lines = (0..plan.people).flat_map(|_| line(&mut rng, length));
+            lines.collect()
+        } else {
+            (0..plan.people).map(|_| script(&mut rng, length)).collect()
+        };
         Self {
             lanes,
             late_lists,
+            removal: Strike {
+                at: Duration::ZERO,
+                lasts: Duration::ZERO,
+                fault: Fault::RemoveUnderWay,
+            },
             scripts,
             length,
         }
@@ -219,9 +288,10 @@ const AWAY: std::ops::Range<u64> = 200..1500;
 
 fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
     if plan.soak {
-        return [false, true]
-            .map(|long| (Fault::Stop { long }, LEASE))
-            .to_vec();
+        return vec![
+            (Fault::Stop { long: false }, 2 * LEASE),
+            (Fault::Stop { long: true }, 2 * LEASE + 2 * SETTLE),
+        ];
     }
     let long = !plan.length.is_zero() && rng.random_bool(0.5);
     let kinds = [
@@ -230,6 +300,7 @@ fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         },
         Fault::Terminate,
         Fault::Stop { long },
+        Fault::StopBeforePost,
         Fault::KillInFlight,
         Fault::KillBeforeStatusWrite,
         Fault::KillWhileStatusIsWritten,
@@ -240,10 +311,23 @@ fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         .map(|fault| (fault, millis(rng, AWAY)))
         .collect();
     deck.shuffle(rng);
+    if plan.length.is_zero() {
+        // Much has to come together for these, which it does while everything else is left alone.
+        deck.sort_by_key(|(fault, _)| match fault {
+            Fault::KillInFlight => 0,
+            Fault::StopBeforePost => 1,
+            _ => 2,
+        });
+    }
     deck
 }
 
-fn cluster(rng: &mut StdRng, _: &Plan) -> Vec<(Fault, Duration)> {
+fn cluster(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
+    let some_time = if plan.length.is_zero() {
+        2500..3500
+    } else {
+        4000..10_000
+    };
     let mut deck = vec![
         (Fault::CutConnections, Duration::ZERO),
         (Fault::CutOffLeader, LEASE + millis(rng, 500..2000)),
@@ -251,6 +335,14 @@ fn cluster(rng: &mut StdRng, _: &Plan) -> Vec<(Fault, Duration)> {
         (Fault::StopApiServer, LEASE + millis(rng, 500..2500)),
         (Fault::Compact, millis(rng, 500..1500)),
         (Fault::SecondWriter, millis(rng, 2000..4000)),
+        (Fault::Suspend, millis(rng, some_time.clone())),
+        (
+            Fault::Forbid {
+                team: rng.random_range(0..TEAMS.len()),
+                role: rng.random_range(0..ROLES.len()),
+            },
+            millis(rng, some_time),
+        ),
     ];
     deck.shuffle(rng);
     deck
@@ -285,6 +377,7 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         ),
         (Fault::RateLimit, millis(rng, 2000..4000) * long),
         (Fault::TokenExpires, millis(rng, 1000..3000) * long),
+        (Fault::MayNotList, millis(rng, 2000..4000) * long),
         (Fault::ListsLag, millis(rng, 2000..4000) * long),
         (
             Fault::ApiIsGone {
@@ -346,7 +439,7 @@ fn answers(rng: &mut StdRng) -> Vec<(Operation, HoldPoint, Answer)> {
 }
 
 /// What happens to one person: at first an object is created for them.
-fn script(rng: &mut StdRng, length: Duration) -> Vec<(Duration, Act)> {
+fn script(rng: &mut StdRng, length: Duration) -> Script {
     let whole = u64::try_from(length.as_millis()).unwrap();
     let mut at = rng.random_range(0..whole * 6 / 10);
     let mut acts = vec![(Duration::from_millis(at), Act::Create)];
@@ -383,4 +476,51 @@ fn script(rng: &mut StdRng, length: Duration) -> Vec<(Duration, Act)> {
         }
     }
     acts
+}
+
+/// People who follow each other: when the object of one is deleted, one is created for the next, so that there is
+/// always one of them. The first comes within the first minute.
+fn line(rng: &mut StdRng, length: Duration) -> Vec<Script> {
+    let mut line = Vec::new();
+    let mut at = millis(rng, 0..45_000);
+    while at < length {
+        let mut acts = vec![(at, Act::Create)];
+        let end = at + millis(rng, 60_000..240_000);
+        loop {
+            at += millis(rng, 10_000..40_000);
+            if at >= end.min(length) {
+                break;
+            }
+            acts.extend(episode(rng, &mut at));
+        }
+        if at < length {
+            acts.push((at, Act::Delete));
+        }
+        line.push(acts);
+        at += millis(rng, 50..1000);
+    }
+    line
+}
+
+/// What leaves one object for the address, whatever comes of it.
+fn episode(rng: &mut StdRng, at: &mut Duration) -> Script {
+    let rename = Act::Rename {
+        moves: rng.random_bool(0.4),
+        new_first: rng.random_bool(0.6),
+    };
+    let choices = [
+        (vec![Act::EditRole], 25),
+        (vec![Act::AskAgain], 15),
+        (vec![rename], 25),
+        (vec![Act::Delete, Act::Create], 20),
+        (vec![Act::Expire], 10),
+        (vec![Act::Accept, Act::Leave, Act::Delete, Act::Create], 5),
+    ];
+    let (acts, _) = choices.choose_weighted(rng, |(_, weight)| *weight).unwrap();
+    let mut script = Vec::new();
+    for act in acts {
+        script.push((*at, act.clone()));
+        *at += millis(rng, 50..8000);
+    }
+    script
 }

@@ -13,7 +13,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use orginvite_operator::resources::Organization;
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::control_plane::ControlPlane;
 use support::fake_astro::{Behaviour, FakeAstro, Outcome, PostMember, PostPending};
 use support::operator::Operator;
@@ -74,6 +74,12 @@ pub struct Stage {
     pub lags: Mutex<Vec<(Instant, Instant)>>,
     /// When Astro's clock jumped.
     pub jumps: Mutex<Vec<Instant>>,
+    /// When the token might not list users, until the operators listed them again.
+    pub blindness: Mutex<Vec<(Instant, Instant)>>,
+    /// When the operators knew that the Organization was suspended.
+    pub suspensions: Mutex<Vec<(Instant, Instant)>>,
+    /// When they knew that a namespace might not give a role: indexes of [`TEAMS`] and [`ROLES`].
+    pub forbidden: Mutex<Vec<(usize, usize, Instant, Instant)>>,
     pub lives: Mutex<Vec<Life>>,
     /// What the admin servers answered.
     pub metrics: Mutex<Vec<String>>,
@@ -114,6 +120,9 @@ impl Stage {
             dir: tempfile::tempdir().unwrap(),
             lags: Mutex::default(),
             jumps: Mutex::default(),
+            blindness: Mutex::default(),
+            suspensions: Mutex::default(),
+            forbidden: Mutex::default(),
             lives: Mutex::default(),
             metrics: Mutex::default(),
             client,
@@ -341,20 +350,49 @@ impl Stage {
         Api::all(self.client.clone())
     }
 
-    /// Edits the Organization: what Astro refused is tried again.
-    pub async fn edit_organization(&self) {
+    /// Edits the Organization's spec, and tells its generation then.
+    pub async fn edit_organization(&self, spec: &Value) -> i64 {
         let api = self.organizations();
-        let patch = json!({"spec": {"removalBudget": null, "syncInterval": "2s"}});
-        persist("the Organization", async || {
+        let patch = json!({"spec": spec});
+        let edited = persist("the Organization", async || {
             api.patch(ORGANIZATION, &PatchParams::default(), &Patch::Merge(&patch))
                 .await
         })
         .await;
+        edited.metadata.generation.unwrap_or_default()
+    }
+
+    /// Waits until a leader has seen that generation of the Organization's spec: whoever leads later has, too.
+    pub async fn is_observed(&self, generation: i64) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < 5 * LEASE {
+            let status = self.organization().await.status;
+            if status.is_some_and(|status| status.observed_generation >= generation) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
     }
 
     pub async fn organization(&self) -> Organization {
         let api = self.organizations();
         persist("the Organization", async || api.get(ORGANIZATION).await).await
+    }
+
+    /// Waits until the Organization says that its token may list users, or that it may not.
+    pub async fn says_that_it_lists(&self, lists: bool) -> bool {
+        let begun = Instant::now();
+        while begun.elapsed() < 5 * LEASE {
+            let status = self.organization().await.status;
+            let mut conditions = status.iter().flat_map(|status| &status.conditions);
+            let ready = conditions.find(|one| one.type_ == "Ready" && one.status == "True");
+            if ready.is_some_and(|ready| (ready.reason == "ListForbidden") != lists) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        false
     }
 
     /// Whether the Organization says that it does not believe what it reads.

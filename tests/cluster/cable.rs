@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -23,6 +23,8 @@ struct Line {
     stalled_below: watch::Sender<u64>,
     /// Connections with a lower number are closed.
     severed_below: watch::Sender<u64>,
+    /// Whether what is sent from now on gets no answer.
+    withholds: watch::Sender<bool>,
     /// How many connections there were.
     opened: AtomicU64,
 }
@@ -36,6 +38,7 @@ impl Cable {
             sent: AtomicU64::new(0),
             stalled_below: watch::Sender::new(0),
             severed_below: watch::Sender::new(0),
+            withholds: watch::Sender::new(false),
             opened: AtomicU64::new(0),
         });
         let server = tokio::spawn({
@@ -88,8 +91,14 @@ impl Cable {
         self.line.severed_below.send_replace(opened);
     }
 
+    /// Requests arrive from now on, and their answers do not. What was asked before, such as a watch, goes on.
+    pub fn withhold_answers(&self) {
+        self.line.withholds.send_replace(true);
+    }
+
     /// Everything passes again, what was held up included.
     pub fn mend(&self) {
+        self.line.withholds.send_replace(false);
         self.line.stalled_below.send_replace(0);
     }
 }
@@ -109,10 +118,17 @@ impl Line {
         };
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
+        let unanswered = AtomicBool::new(false);
         let out = async {
             let mut buffer = vec![0; 16 << 10];
+            let mut greeted = false;
             while let Ok(length @ 1..) = from_client.read(&mut buffer).await {
                 self.sent.fetch_add(length as u64, Ordering::SeqCst);
+                // Without an answer to its greeting, the client would not get as far as to ask.
+                if greeted && *self.withholds.borrow() {
+                    unanswered.store(true, Ordering::SeqCst);
+                }
+                greeted = true;
                 self.works(number).await;
                 if to_server.write_all(&buffer[..length]).await.is_err() {
                     break;
@@ -121,8 +137,14 @@ impl Line {
         };
         let back = async {
             let mut buffer = vec![0; 16 << 10];
+            let mut withholds = self.withholds.subscribe();
             while let Ok(length @ 1..) = from_server.read(&mut buffer).await {
                 self.works(number).await;
+                if unanswered.load(Ordering::SeqCst) {
+                    // Fails only when the cable is gone.
+                    let _ = withholds.wait_for(|withholds| !*withholds).await;
+                    unanswered.store(false, Ordering::SeqCst);
+                }
                 if to_client.write_all(&buffer[..length]).await.is_err() {
                     break;
                 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 
 use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +18,7 @@ pub struct Operator {
     log: PathBuf,
     /// Where its own lines begin in the log.
     begins: usize,
+    admin: OnceLock<SocketAddr>,
 }
 
 impl Operator {
@@ -58,6 +60,7 @@ impl Operator {
             child,
             log: log.to_owned(),
             begins,
+            admin: OnceLock::new(),
         })
     }
 
@@ -101,12 +104,17 @@ impl Operator {
     /// Where its admin server listens, once its log says so.
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
+        // The log of a long run is not read again and again.
+        if let Some(address) = self.admin.get() {
+            return Some(*address);
+        }
         let log = self.log();
         let lines = log.get(self.begins..)?.lines();
         let mut lines = lines.filter(|line| line.contains("serving /livez"));
         let (_, rest) = lines.next()?.split_once("address")?;
         let rest = rest.trim_start_matches(['"', ':', '=']);
-        rest.split(['"', ' ', ',']).next()?.parse().ok()
+        let address = rest.split(['"', ' ', ',']).next()?.parse().ok()?;
+        Some(*self.admin.get_or_init(|| address))
     }
 
     /// What it logged so far.
