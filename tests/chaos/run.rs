@@ -86,6 +86,13 @@ pub async fn run(plan: &Plan) {
         while begun.elapsed() + every < schedule.length {
             sleep(every).await;
             stage.pass_time();
+            if plan.soak && Stage::is_suspicious(&stage.organization().await) {
+                stage.acknowledge_loss().await;
+                println!(
+                    "{:>6.1} s: a loss acknowledged",
+                    begun.elapsed().as_secs_f64()
+                );
+            }
         }
     };
     let (_, missed, ()) = tokio::join!(lives, lanes, time);

@@ -362,6 +362,19 @@ impl Stage {
         edited.metadata.generation.unwrap_or_default()
     }
 
+    /// Says that whoever is missing did go, as the platform team does.
+    pub async fn acknowledge_loss(&self) {
+        let api = self.organizations();
+        let value = self.jumps.lock().len().to_string();
+        let annotations = json!({"iam.astronomer.io/acknowledge-loss": value});
+        let patch = json!({"metadata": {"annotations": annotations}});
+        persist("an acknowledgement", async || {
+            api.patch(ORGANIZATION, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+        })
+        .await;
+    }
+
     /// Waits until a leader has seen that generation of the Organization's spec: whoever leads later has, too.
     pub async fn is_observed(&self, generation: i64) -> bool {
         let begun = Instant::now();
