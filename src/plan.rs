@@ -189,6 +189,8 @@ pub enum Step {
     Send {
         /// The invite whose place the new one takes.
         replaces: Option<String>,
+        /// No pass shows that invite, and an earlier attempt may have deleted it: the record is no proof of it.
+        unseen: bool,
         /// How many were sent by themselves, with this one.
         resends: u32,
         /// The last request, with the one that this e-mail sees to.
@@ -442,10 +444,10 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     if underway && attempt.role == facts.role {
         return Plan::act(Step::Post);
     }
+    let replaces = replaces.filter(|id| !facts.standing.shared.contains(id));
     Plan::act(Step::Send {
-        replaces: replaces
-            .filter(|id| !facts.standing.shared.contains(id))
-            .map(str::to_owned),
+        replaces: replaces.map(str::to_owned),
+        unseen: replaces.is_some() && old.is_none(),
         resends: attempt.resends,
         request: attempt.request.clone(),
     })
@@ -511,12 +513,15 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
 /// *Deletion* with Retain: whatever there is in Astro stays there.
 fn let_go(facts: &Facts<'_>) -> Plan {
     if facts.open.is_some() {
+        let can_look = !matches!(facts.observed.sight, Sight::Unreadable(_) | Sight::Blind);
         return match facts.own.settles_at.filter(|time| *time > facts.now) {
             // Else the next object for the address could send while this one's e-mail is on its way.
             Some(time) => Plan {
                 step: Step::AwaitTime(time),
                 state: settling().state,
             },
+            // Nor by a pass that began before it had arrived.
+            None if can_look && !facts.observed.settled => settling(),
             None => Plan::act(Step::Release),
         };
     }
@@ -962,6 +967,7 @@ fn send(facts: &Facts<'_>, replaces: Option<String>, by_itself: bool) -> Plan {
     };
     Plan::act(Step::Send {
         replaces,
+        unseen: false,
         resends,
         request,
     })

@@ -213,9 +213,20 @@ fn send(replaces: Option<&str>) -> Step {
     resend(replaces, 0, None)
 }
 
+/// In place of an invitation that an earlier attempt may have deleted.
+fn replace_unseen(id: &str) -> Step {
+    Step::Send {
+        replaces: Some(id.to_owned()),
+        unseen: true,
+        resends: 0,
+        request: None,
+    }
+}
+
 fn resend(replaces: Option<&str>, resends: u32, request: Option<&str>) -> Step {
     Step::Send {
         replaces: replaces.map(str::to_owned),
+        unseen: false,
         resends,
         request: request.map(str::to_owned),
     }
@@ -686,7 +697,13 @@ fn attempt_open() {
                 role: ADMIN,
                 ..replacing()
             },
-            send(Some("x1")),
+            replace_unseen("x1"),
+            "Unchanged",
+        ),
+        (
+            "replaced: nothing is left",
+            replacing(),
+            replace_unseen("x1"),
             "Unchanged",
         ),
         (
@@ -1348,6 +1365,41 @@ fn deletion_with_retain() {
             Case {
                 open: attempt(None),
                 own: over(),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "attempt open long enough, and no pass since",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "attempt open long enough, unreadable",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "attempt open long enough, and nobody can look",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                sight: Sight::Blind,
                 ..has()
             },
             Step::Release,

@@ -391,7 +391,10 @@ proptest! {
                 if found.iter().any(|one| Some(&one.id) != attempt.replaces.as_ref()));
             prop_assert!(!another, "what the attempt sent is there");
         }
-        if let Step::Send { replaces: Some(replaced), resends, request } = &step {
+        if let Step::Send { replaces: Some(replaced), unseen, resends, request } = &step {
+            let seen = case.open.is_none() || case.shows_live(replaced);
+            let blind = case.observed.sight == Sight::Blind;
+            prop_assert_eq!(*unseen, !seen && !blind, "an earlier attempt may have deleted it");
             let recorded = case.record.invite_id.as_ref() == Some(replaced);
             prop_assert!(recorded, "an invitation of somebody else is replaced");
             if case.open.is_none() {
@@ -617,6 +620,7 @@ impl Run {
                 replaces,
                 resends,
                 request,
+                ..
             } => {
                 self.truth
                     .live

@@ -64,6 +64,7 @@ impl Turn<'_> {
             (
                 Step::Send {
                     replaces,
+                    unseen,
                     resends,
                     request,
                 },
@@ -78,7 +79,7 @@ impl Turn<'_> {
                     resends,
                     request,
                 };
-                self.send(&record, attempt).await
+                self.send(&record, attempt, unseen).await
             }
             (Step::Post, Some(attempt)) => {
                 if let Some(at) = self.permit(None, Some(Class::First)) {
@@ -130,7 +131,12 @@ impl Turn<'_> {
     /// Sends an e-mail as a new attempt. What it replaces is deleted in between, and then its POST
     /// waits for a look: [`Step::Post`]. Where nobody can look, only an answer that proves that the
     /// invitation was pending, or a person's wish, lets the POST go out.
-    async fn send(&mut self, record: &OrgInviteStatus, attempt: Attempt) -> Result<Action, Error> {
+    async fn send(
+        &mut self,
+        record: &OrgInviteStatus,
+        attempt: Attempt,
+        unseen: bool,
+    ) -> Result<Action, Error> {
         // The permit is taken before the patch; a place in line is kept for the next turn.
         let blind = self.blind();
         let replacing = attempt.replaces.is_some().then_some(Class::Later);
@@ -179,7 +185,9 @@ impl Turn<'_> {
             Err(error)
                 if (error.says_absent() || error.says_bad_request()) && (!blind || asked) => {}
             Err(astro::Error::Refused(refusal)) => {
-                return self.not_replaced(&object, record, &attempt, &refusal).await;
+                return self
+                    .not_replaced(&object, record, &attempt, &refusal, unseen)
+                    .await;
             }
             // It is not known what became of the replaced invite: the attempt settles like any other.
             // Where nobody can look, it is enough that no POST was sent.
@@ -206,13 +214,16 @@ impl Turn<'_> {
         Ok(Action::await_change())
     }
 
-    /// The DELETE of the invitation to replace was refused: nothing happened, and no POST was sent.
+    /// The DELETE of the invitation to replace was refused: nothing happened, and no POST was sent. An
+    /// earlier attempt may have deleted an `unseen` one: closing this one would leave a record of it, as
+    /// if the person had declined.
     async fn not_replaced(
         &mut self,
         object: &OrgInvite,
         record: &OrgInviteStatus,
         attempt: &Attempt,
         refusal: &Refusal,
+        unseen: bool,
     ) -> Result<Action, Error> {
         tracing::warn!(%refusal, "the invitation to replace could not be deleted");
         self.memory.failed();
@@ -226,7 +237,12 @@ impl Turn<'_> {
         } else {
             self.refused(refusal, Verb::Delete)
         };
-        self.close(object, record, attempt, &state).await?;
+        if unseen {
+            let status = self.status(record, &state);
+            self.write(object, &status).await?;
+        } else {
+            self.close(object, record, attempt, &state).await?;
+        }
         Ok(self.again())
     }
 

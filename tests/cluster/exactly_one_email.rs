@@ -165,6 +165,32 @@ async fn when_the_operator_is_killed_between_a_replacements_delete_and_post() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn when_the_delete_of_what_is_gone_already_is_refused() {
+    // The record still has the invitation that the first DELETE took: that is nobody's withdrawal.
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    for fault in [
+        Fault::after(Answer::Cut),
+        Fault::before(Answer::TooManyRequests(Some(1))),
+        Fault::before(Answer::Html(403)),
+    ] {
+        let next = Times::Next(1);
+        world.astro.fault(Operation::DeleteInvite, fault, next);
+    }
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites("jane@example.com");
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_BILLING_ADMIN")
+    );
+    assert_eq!(live[0].id, invite_id(&object));
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 4);
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn when_the_person_accepts_while_a_replacement_is_under_way() {
     let world = World::start().await;
     world.apply("jane", "jane@example.com").await;

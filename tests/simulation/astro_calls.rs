@@ -109,7 +109,7 @@ impl State {
     pub fn people_changed(&mut self, address: &str) {
         let now = Instant::now();
         let longest = self.network.weather.listing_lag;
-        let from = [now + self.some(longest), now + self.some(longest)];
+        let from = longest.map(|longest| now + self.some(longest));
         self.astro.publish(address, from);
     }
 

@@ -5,21 +5,103 @@
 
 use std::time::Duration;
 
-use orginvite_operator::resources::org_invite::DeletionPolicy;
+use kube::ResourceExt;
+use orginvite_operator::resources::org_invite::{DeletionPolicy, FINALIZER};
 
-use crate::LISTING_DELAY;
+use crate::ledger::recorded;
 use crate::network::{Answer, Call, Fate};
 use crate::organization::{Habits, Standing};
 use crate::process::Process;
-use crate::stage::{ADMIN, EMAIL, MEMBER, late, play, seconds, unheard};
+use crate::stage::{ADMIN, EMAIL, MEMBER, late, late_and_unheard, play, seconds, unheard};
 use crate::users::named;
+use crate::{LISTING_DELAY, SETTLE};
+
+/// Both lists show a change as late as they may.
+const SLOW_LISTS: [Duration; 2] = [LISTING_DELAY; 2];
+/// An invitation that ends leaves its list at once, and the person shows among the members late: in
+/// between there is neither.
+const A_GAP: [Duration; 2] = [Duration::ZERO, LISTING_DELAY];
+
+/// Rule 1. One turn at a time for an address, and it remembers what the last one did: an invitation that
+/// was just taken back is not adopted for the next object.
+#[test]
+fn what_was_just_taken_back_is_not_adopted() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        // Until a pass has shown it.
+        seconds(310).await;
+        world.delete("jane");
+        world.gone("jane").await;
+        world.create("sam", MEMBER);
+        world.has("sam", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Rules 1 and 7. An object that somebody else writes while the attempt's patch is on its way is planned
+/// afresh: that was no attempt.
+#[test]
+fn a_conflict_on_the_patch_is_no_attempt() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::PatchAttempt, late(Duration::from_secs(1)));
+        world.create("jane", MEMBER);
+        world.sent(Call::PatchAttempt, 1).await;
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.has("jane", "x1").await;
+        assert_eq!(world.with(|state| state.counted("write 409")), 1);
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// Rule 2. While an attempt is open nothing is sent for the address: not for another object either, when
+/// the one with the attempt is being deleted.
+#[test]
+fn an_open_attempt_holds_the_address() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        seconds(200).await;
+        world.next(Call::Post, late_and_unheard());
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 1).await;
+        world.create("sam", MEMBER);
+        world.delete("jane");
+        world.gone("jane").await;
+        world.has("sam", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// Rule 2. A refusal proves that nothing happened: the next try need not wait until that has settled.
+#[test]
+fn a_refusal_closes_the_attempt() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(
+            Call::Post,
+            Fate {
+                effect: None,
+                answer: Answer::Status(429, Duration::from_millis(10)),
+            },
+        );
+        world.create("jane", MEMBER);
+        world
+            .until("an invitation", SETTLE / 2, |state| {
+                state.counted("e-mails") == 1
+            })
+            .await;
+        world.has("jane", "x1").await;
+    });
+}
 
 /// Rule 3. An attempt that is old when its e-mail is sent: its POST is on its way when the next leader
 /// looks, and settling counts from that leader's own beginning.
 #[test]
 fn settling_does_not_count_from_the_age_of_the_attempt() {
     play(Habits::PLAIN, async |world| {
-        world.with(|state| state.network.weather.listing_lag = LISTING_DELAY);
+        world.with(|state| state.network.weather.listing_lag = SLOW_LISTS);
         let first = Process::start(&world, "P0");
         let _second = Process::start(&world, "P1");
         seconds(1).await;
@@ -38,6 +120,80 @@ fn settling_does_not_count_from_the_age_of_the_attempt() {
         world.sent(Call::Post, 1).await;
         assert!(first.leads());
         world.has("jane", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// Rule 3. However long the term has lasted, settling counts from the end of our own last call: its
+/// e-mail may go out long after that.
+#[test]
+fn settling_counts_from_the_last_call() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        seconds(200).await;
+        world.next(Call::Post, late_and_unheard());
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// The same for an object that leaves Astro alone when it is deleted: it stays until then.
+#[test]
+fn what_is_retained_settles_first() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        seconds(200).await;
+        world.next(Call::Post, late_and_unheard());
+        world.create("jane", MEMBER);
+        world.edit("jane", |spec| spec.deletion_policy = DeletionPolicy::Retain);
+        world.sent(Call::Post, 1).await;
+        world.delete("jane");
+        world.gone("jane").await;
+        world.create("sam", MEMBER);
+        world.has("sam", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// Rule 5. Nothing is sent before a pass of the term, however long it takes.
+#[test]
+fn a_first_e_mail_waits_for_a_pass() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        world.end("x1", Standing::Accepted);
+        world.next(Call::List, late(Duration::from_secs(5)));
+        world.create("jane", MEMBER);
+        let _operator = Process::start(&world, "P0");
+        world.says("jane", "AlreadyMember").await;
+        assert_eq!(world.emails(), 0);
+    });
+}
+
+/// Rule 6. A new leader plans from nothing that is older than what its predecessor did: it would take
+/// back an invitation that was handed over meanwhile.
+#[test]
+fn a_new_leader_catches_up_first() {
+    play(Habits::PLAIN, async |world| {
+        let first = Process::start(&world, "P0");
+        seconds(1).await;
+        let behind = Process::start(&world, "P1");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        first.end();
+        world.delete("jane");
+        seconds(1).await;
+        // The last that it sees for a while.
+        behind.pause_for(Duration::from_secs(100));
+        world.create("sam", MEMBER);
+        let between = Process::start(&world, "P2");
+        world.has("sam", "x1").await;
+        world.gone("jane").await;
+        between.end();
+        world.with(|state| state.network.weather.watch_lag = Duration::from_mins(1));
+        seconds(600).await;
+        assert!(behind.leads());
+        assert_eq!(world.standing("x1"), Standing::Live);
         assert_eq!(world.emails(), 1);
     });
 }
@@ -90,8 +246,8 @@ fn a_directory_ends_with_its_term() {
         seconds(40).await;
         assert!(first.leads());
         // Its last pass is from before all that.
-        world.create("doe", MEMBER);
-        world.says("doe", "AlreadyMember").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "AlreadyMember").await;
         assert_eq!(world.emails(), 1);
     });
 }
@@ -141,7 +297,7 @@ fn the_attempt_is_recorded_before_the_old_invitation_is_deleted() {
 #[test]
 fn there_is_a_look_between_delete_and_post() {
     play(Habits::PLAIN, async |world| {
-        world.with(|state| state.network.weather.listing_lag = LISTING_DELAY);
+        world.with(|state| state.network.weather.listing_lag = A_GAP);
         let _operator = Process::start(&world, "P0");
         world.create("jane", MEMBER);
         world.has("jane", "x1").await;
@@ -183,6 +339,88 @@ fn a_late_status_write_does_not_open_an_attempt_again() {
     });
 }
 
+/// Rule 7. Somebody writes the object while its e-mail goes out: its record is written all the same.
+#[test]
+fn the_record_is_written_again_after_a_conflict() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::Post, late(Duration::from_secs(1)));
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 1).await;
+        world.edit("jane", |spec| spec.max_resends = 1);
+        world
+            .until("the record", SETTLE / 2, |state| {
+                state.api.get(&named("jane")).and_then(recorded) == Some("x1")
+            })
+            .await;
+        assert_eq!(world.with(|state| state.counted("write 409")), 1);
+    });
+}
+
+/// Rule 7. A record is not written again over that of a later attempt.
+#[test]
+fn a_record_is_not_written_over_a_later_attempt() {
+    play(Habits::PLAIN, async |world| {
+        let _first = Process::start(&world, "P0");
+        seconds(1).await;
+        let second = Process::start(&world, "P1");
+        world.next(Call::PatchStatus, late(Duration::from_mins(10)));
+        world.create("jane", MEMBER);
+        world.sent(Call::PatchStatus, 1).await;
+        world.with(|state| state.lease.cut_off(Some("P0")));
+        world.has("jane", "x1").await;
+        assert!(second.leads());
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.has("jane", "x2").await;
+        world.end("x2", Standing::Declined);
+        world
+            .until("the late write", Duration::from_mins(15), |state| {
+                state.counted("write 409") == 1
+            })
+            .await;
+        seconds(600).await;
+        world.says("jane", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Rule 7. Whose object is removed by force while its e-mail goes out has nobody to take the invitation
+/// back: that is done at once.
+#[test]
+fn what_was_sent_for_an_object_that_is_gone_is_revoked() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::Post, late(Duration::from_secs(1)));
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 1).await;
+        world.with(|state| state.remove_by_force(&named("jane")));
+        world
+            .until("the revoke", SETTLE, |state| {
+                state.counted("DELETE 204") == 1
+            })
+            .await;
+        assert_eq!(world.standing("x1"), Standing::Revoked);
+    });
+}
+
+/// Rule 7. Setting our own finalizer drops none that somebody else set meanwhile.
+#[test]
+fn a_finalizer_that_was_set_meanwhile_stays() {
+    const THEIRS: &str = "example.com/theirs";
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        seconds(400).await;
+        world.next(Call::PatchHold, late(Duration::from_secs(1)));
+        world.create("jane", MEMBER);
+        world.sent(Call::PatchHold, 1).await;
+        world.with(|state| state.add_finalizer(&named("jane"), THEIRS));
+        world.has("jane", "x1").await;
+        let held = world.with(|state| state.api.get(&named("jane")).unwrap().finalizers().to_vec());
+        assert_eq!(held, [THEIRS, FINALIZER]);
+    });
+}
+
 /// Rule 9. Who takes an invitation over holds on to it first: deleted right then, it takes it back.
 #[test]
 fn an_heir_sets_its_finalizer_before_the_record() {
@@ -190,12 +428,14 @@ fn an_heir_sets_its_finalizer_before_the_record() {
         let _operator = Process::start(&world, "P0");
         world.create("jane", MEMBER);
         world.has("jane", "x1").await;
-        world.create("doe", MEMBER);
-        world.says("doe", "Conflict").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "Conflict").await;
+        // Were the record first, jane would be gone before this is there.
+        world.next(Call::PatchHold, late(Duration::from_secs(2)));
         world.delete("jane");
         world.gone("jane").await;
-        world.delete("doe");
-        world.gone("doe").await;
+        world.delete("sam");
+        world.gone("sam").await;
         assert_eq!(world.standing("x1"), Standing::Revoked);
         assert_eq!(world.emails(), 1);
     });
@@ -224,12 +464,12 @@ fn a_holder_goes_only_when_its_heir_has_the_record() {
         let _operator = Process::start(&world, "P0");
         world.create("jane", MEMBER);
         world.has("jane", "x1").await;
-        world.create("doe", MEMBER);
-        world.says("doe", "Conflict").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "Conflict").await;
         world.end("x1", Standing::Declined);
         world.delete("jane");
         world.gone("jane").await;
-        world.says("doe", "InvitationWithdrawn").await;
+        world.says("sam", "InvitationWithdrawn").await;
         assert_eq!(world.emails(), 1);
     });
 }
@@ -257,7 +497,7 @@ fn a_release_that_was_planned_from_an_older_object_is_refused() {
 #[test]
 fn a_release_after_a_404_waits_for_a_look() {
     play(Habits::PLAIN, async |world| {
-        world.with(|state| state.network.weather.listing_lag = LISTING_DELAY);
+        world.with(|state| state.network.weather.listing_lag = A_GAP);
         let mut operator = Process::start(&world, "P0");
         world.create("jane", MEMBER);
         world.has("jane", "x1").await;
@@ -266,10 +506,37 @@ fn a_release_after_a_404_waits_for_a_look() {
         world.delete("jane");
         world.gone("jane").await;
         operator.crash();
-        world.create("doe", MEMBER);
-        world.says("doe", "AlreadyMember").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "AlreadyMember").await;
         assert_eq!(world.with(|state| state.counted("DELETE 404")), 1);
         assert_eq!(world.emails(), 1);
         assert!(world.with(|state| state.api.get(&named("jane")).is_none()));
+    });
+}
+
+/// Rule 10. The next leader asks again: its own look may be younger than the answer by less than Astro's
+/// lists lag behind.
+#[test]
+fn a_404_ends_with_its_term() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.network.weather.listing_lag = A_GAP);
+        let mut operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        seconds(60).await;
+        world.end("x1", Standing::Accepted);
+        world.delete("jane");
+        world
+            .until("a 404", Duration::from_secs(1), |state| {
+                state.counted("DELETE 404") == 1
+            })
+            .await;
+        seconds(1).await;
+        operator.crash();
+        world.gone("jane").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "AlreadyMember").await;
+        assert_eq!(world.with(|state| state.counted("DELETE 404")), 2);
+        assert_eq!(world.emails(), 1);
     });
 }

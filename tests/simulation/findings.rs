@@ -6,7 +6,7 @@ use orginvite_operator::resources::org_invite::DeletionPolicy;
 
 use crate::LISTING_DELAY;
 use crate::network::{Answer, Call, Fate};
-use crate::organization::{Habits, Standing};
+use crate::organization::{Ended, Habits, Standing};
 use crate::process::Process;
 use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds};
 use crate::users::named;
@@ -28,13 +28,34 @@ fn what_was_declined_does_not_expire() {
         operator.crash();
         seconds(300).await;
         world.says("jane", "InvitationWithdrawn").await;
-        world.create("doe", MEMBER);
-        world.says("doe", "Conflict").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "Conflict").await;
         world.delete("jane");
         world.gone("jane").await;
         seconds(600).await;
         operator.crash();
-        world.says("doe", "InvitationWithdrawn").await;
+        world.says("sam", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// The same where get-invite goes on answering with an invitation that was declined, and only the list
+/// does not show it any more.
+#[test]
+fn what_was_declined_and_can_still_be_got_does_not_expire() {
+    let habits = Habits {
+        ended: Ended::OldBody,
+        ..Habits::PLAIN
+    };
+    play(habits, async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        world.end("x1", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        seconds(1800).await;
+        world.says("jane", "InvitationWithdrawn").await;
         assert_eq!(world.emails(), 1);
     });
 }
@@ -45,12 +66,11 @@ fn what_disappears_at_its_expiry_has_expired() {
     play(Habits::PLAIN, async |world| {
         world.with(|state| state.astro.lifetime = LIFETIME);
         let _operator = Process::start(&world, "P0");
+        // So that a pass comes between the expiry and the end of its grace.
+        seconds(100).await;
         world.create("jane", MEMBER);
         world.has("jane", "x1").await;
-        // A pass right after the expiry.
         world.with(|state| state.astro.lifetime = Duration::from_hours(24));
-        seconds(15 * 60 + 2).await;
-        world.with(crate::world::State::expire);
         world.has("jane", "x2").await;
         assert_eq!(world.emails(), 2);
     });
@@ -131,6 +151,7 @@ fn an_expired_invitation_that_is_still_listed_is_not_adopted() {
         world.with(|state| state.astro.lifetime = Duration::from_hours(24));
         world.create("jane", ADMIN);
         world.has("jane", "x2").await;
+        assert_eq!(world.with(|state| state.network.sent(Call::PatchHold)), 0);
         assert_eq!(world.emails(), 1);
     });
 }
@@ -152,6 +173,9 @@ fn an_invitation_that_must_not_be_touched_ends() {
         world.with(|state| state.astro.lifetime = Duration::from_hours(24));
         world.create("jane", MEMBER);
         world.says("jane", "NotPermitted").await;
+        // Five minutes after its expiry, and not only at the next pass.
+        seconds(840).await;
+        assert_eq!(world.emails(), 1);
         world.has("jane", "x2").await;
         assert_eq!(world.emails(), 1);
     });
@@ -191,7 +215,7 @@ fn what_is_not_replaced_after_all_keeps_its_owner() {
 #[test]
 fn a_decline_of_what_no_pass_ever_showed_is_seen() {
     play(Habits::PLAIN, async |world| {
-        world.with(|state| state.network.weather.listing_lag = LISTING_DELAY);
+        world.with(|state| state.network.weather.listing_lag = [LISTING_DELAY; 2]);
         let mut operator = Process::start(&world, "P0");
         world.create("jane", MEMBER);
         world.has("jane", "x1").await;
@@ -233,13 +257,15 @@ fn what_is_retained_is_handed_over_as_well() {
         world.create("jane", MEMBER);
         world.edit("jane", |spec| spec.deletion_policy = DeletionPolicy::Retain);
         world.has("jane", "x1").await;
-        world.create("doe", MEMBER);
-        world.says("doe", "Conflict").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "Conflict").await;
         world.end("x1", Standing::Declined);
         world.says("jane", "InvitationWithdrawn").await;
+        // Its own turn comes first, before that of its heir.
+        seconds(1).await;
         world.delete("jane");
         world.gone("jane").await;
-        world.says("doe", "InvitationWithdrawn").await;
+        world.says("sam", "InvitationWithdrawn").await;
         assert_eq!(world.emails(), 1);
     });
 }

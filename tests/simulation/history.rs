@@ -83,9 +83,9 @@ fn weather(state: &mut State) -> Weather {
         latency: Duration::from_millis(*[20, 400, 2000].choose(dice).unwrap()),
         trouble: *[0.0, 0.05, 0.15, 0.3].choose(dice).unwrap(),
         watch_lag: Duration::from_millis(*[20, 500, 4000].choose(dice).unwrap()),
-        listing_lag: *[Duration::ZERO, Duration::from_secs(3), crate::LISTING_DELAY]
+        listing_lag: [*[Duration::ZERO, Duration::from_secs(3), crate::LISTING_DELAY]
             .choose(dice)
-            .unwrap(),
+            .unwrap(); 2],
         exact: false,
     };
     state.log(format!("{weather:?}"));

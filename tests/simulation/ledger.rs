@@ -55,6 +55,8 @@ pub struct Ledger {
     seen: BTreeSet<String>,
     /// When the policy of an object was changed to Retain, by UID.
     retained: BTreeMap<String, Instant>,
+    /// Attempts whose object was removed by force.
+    lost: BTreeSet<String>,
     /// The last e-mail for each object, by UID.
     last: BTreeMap<String, Email>,
 }
@@ -75,6 +77,11 @@ impl Ledger {
     /// The policy of an object was just changed to Retain.
     pub fn retains(&mut self, object: &OrgInvite) {
         self.retained.insert(object.uid().unwrap(), Instant::now());
+    }
+
+    /// An attempt is lost with its object.
+    pub fn loses(&mut self, attempt: String) {
+        self.lost.insert(attempt);
     }
 
     /// Whether that may not have got around yet.
@@ -134,7 +141,8 @@ impl State {
 
     /// A POST takes effect: its attempt is still open, and the person is no member.
     pub fn post_takes_effect(&mut self, address: &str, attempt: &str) {
-        if self.attempt_for(address, Some(attempt)).is_none() {
+        let lost = self.ledger.lost.contains(attempt);
+        if !lost && self.attempt_for(address, Some(attempt)).is_none() {
             self.violate("a POST takes effect after its attempt was settled");
         }
         if self.astro.member(address).is_some() {

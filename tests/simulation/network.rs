@@ -81,8 +81,8 @@ pub struct Weather {
     pub trouble: f64,
     /// The longest time until a watch shows a change.
     pub watch_lag: Duration,
-    /// The longest time until Astro's lists show a change.
-    pub listing_lag: Duration,
+    /// The longest time until Astro's lists show a change: the one with invites, the one of everybody.
+    pub listing_lag: [Duration; 2],
     /// Whether everything takes its longest time, and not some time up to it.
     pub exact: bool,
 }
@@ -93,7 +93,7 @@ impl Weather {
         latency: Duration::ZERO,
         trouble: 0.0,
         watch_lag: Duration::ZERO,
-        listing_lag: Duration::ZERO,
+        listing_lag: [Duration::ZERO; 2],
         exact: true,
     };
 }

@@ -183,8 +183,10 @@ impl State {
                 ResendWhen::Gone if resends => &[],
                 _ => &["InvitationWithdrawn", "ResendLimitReached", "Expired"],
             },
-            // Removed before any pass showed the member: nobody can tell.
-            Standing::Accepted if status.user_id.is_none() => &["InvitationWithdrawn"],
+            // Removed before any pass showed the member: nobody can tell it from one that was declined.
+            Standing::Accepted if status.user_id.is_none() => {
+                &["InvitationWithdrawn", "ResendLimitReached", "Expired"]
+            }
             Standing::Accepted => &["MemberRemoved"],
             // Only an heir may have taken over what was revoked meanwhile.
             Standing::Revoked

@@ -52,6 +52,14 @@ pub fn unheard() -> Fate {
     }
 }
 
+/// The fate of a request that takes effect almost at its deadline, long after its sender gave it up.
+pub fn late_and_unheard() -> Fate {
+    Fate {
+        effect: Some(Duration::from_secs(14)),
+        answer: Answer::Cut(Duration::from_millis(100)),
+    }
+}
+
 /// The fate of a request that takes effect late; its answer comes right behind.
 pub fn late(effect: Duration) -> Fate {
     Fate {

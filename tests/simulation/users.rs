@@ -10,7 +10,7 @@ use orginvite_operator::resources::org_invite::{
 use orginvite_operator::resources::{OrgInvite, OrgInviteSpec};
 
 use crate::api_server::{Key, is_deleting};
-use crate::ledger::address_of;
+use crate::ledger::{address_of, open};
 use crate::organization::Standing;
 use crate::world::State;
 
@@ -138,6 +138,25 @@ impl State {
         if written.gone {
             self.object_is_gone(&written.before);
         }
+    }
+
+    /// Somebody sets a finalizer.
+    pub fn add_finalizer(&mut self, key: &Key, finalizer: &str) {
+        self.log(format!("user sets the finalizer {finalizer} of {}", key.1));
+        self.api.edit(key, |object| {
+            object.finalizers_mut().push(finalizer.to_owned());
+        });
+    }
+
+    /// Somebody removes an object without its finalizers' leave: a POST on its way has lost its attempt.
+    pub fn remove_by_force(&mut self, key: &Key) {
+        let Some(written) = self.api.edit(key, |object| object.finalizers_mut().clear()) else {
+            return;
+        };
+        if let Some(attempt) = open(&written.before) {
+            self.ledger.loses(attempt.id);
+        }
+        self.delete(key);
     }
 
     /// An invitation that can still be accepted ends by what a person does. Whether there was one.
