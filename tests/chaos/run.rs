@@ -26,7 +26,7 @@ const QUIET: Duration = SETTLE.saturating_add(Duration::from_secs(2));
 const MORE: Holds = Holds {
     threads: 2,
     files: 40,
-    memory: 1024,
+    memory: 2048,
 };
 
 pub async fn run(plan: &Plan) {
