@@ -8,7 +8,7 @@ use crate::LISTING_DELAY;
 use crate::network::{Answer, Call, Fate};
 use crate::organization::{Ended, Habits, Standing};
 use crate::process::Process;
-use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds};
+use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds, unheard};
 use crate::users::named;
 
 const LIFETIME: Duration = Duration::from_mins(15);
@@ -267,5 +267,25 @@ fn what_is_retained_is_handed_over_as_well() {
         world.gone("jane").await;
         world.says("sam", "InvitationWithdrawn").await;
         assert_eq!(world.emails(), 1);
+    });
+}
+
+/// An invitation that was taken back, though no answer said so, is nothing to hand over to an object that comes
+/// after that.
+#[test]
+fn what_may_have_been_taken_back_is_not_handed_over() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        seconds(60).await;
+        world.next(Call::Delete, unheard());
+        world.delete("jane");
+        world.sent(Call::Delete, 1).await;
+        seconds(1).await;
+        world.create("sam", MEMBER);
+        world.has("sam", "x2").await;
+        world.gone("jane").await;
+        assert_eq!(world.emails(), 2);
     });
 }
