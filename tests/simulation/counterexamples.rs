@@ -184,6 +184,14 @@ fn a_first_e_mail_waits_for_a_pass_after_the_last_call() {
         seconds(150).await;
         world.end("x1", Standing::Accepted);
         world.delete("jane");
+        world
+            .until("a 404", Duration::from_secs(1), |state| {
+                state.counted("DELETE 404") == 1
+            })
+            .await;
+        seconds(1).await;
+        // Planned again before the next pass.
+        world.edit("jane", |spec| spec.max_resends = 1);
         world.gone("jane").await;
         world.create("sam", MEMBER);
         world.says("sam", "AlreadyMember").await;
