@@ -349,7 +349,7 @@ fn that_there_is_nobody_takes_two_passes() {
         world.next(Call::Post, unheard());
         world.create("jane", MEMBER);
         world.sent(Call::Post, 1).await;
-        tokio::time::sleep(SETTLE - Duration::from_secs(1)).await;
+        seconds(SETTLE.as_secs() - 1).await;
         world.end("x1", Standing::Accepted);
         world.says("jane", "AlreadyMember").await;
         assert_eq!(world.emails(), 1);
