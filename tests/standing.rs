@@ -1,0 +1,209 @@
+//! One address, one claim, row by row. Pure: no cluster, no clock.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::Arc;
+
+use kube::ResourceExt;
+use orginvite_operator::claims::{Heir, is_open, standing};
+use orginvite_operator::resources::OrgInvite;
+use orginvite_operator::resources::org_invite::ATTEMPT_ANNOTATION;
+use serde_json::json;
+
+/// An object that was created at that second and has nothing.
+fn object(name: &str, second: u32) -> OrgInvite {
+    serde_json::from_value(json!({
+        "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
+        "metadata": {
+            "name": name, "namespace": "team", "uid": name,
+            "creationTimestamp": format!("2026-11-24T12:00:{second:02}Z"),
+        },
+        "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+        "status": {},
+    }))
+    .unwrap()
+}
+
+fn deleting(mut object: OrgInvite) -> OrgInvite {
+    object.metadata.deletion_timestamp = object.metadata.creation_timestamp.clone();
+    object
+}
+
+fn with_invite(mut object: OrgInvite, id: &str) -> OrgInvite {
+    object.status.get_or_insert_default().invite_id = Some(id.to_owned());
+    object
+}
+
+fn member(mut object: OrgInvite) -> OrgInvite {
+    object.status.get_or_insert_default().user_id = Some("u".to_owned());
+    object
+}
+
+fn annotated(mut object: OrgInvite, attempt: &str) -> OrgInvite {
+    let annotations = object.annotations_mut();
+    annotations.insert(ATTEMPT_ANNOTATION.to_owned(), attempt.to_owned());
+    object
+}
+
+/// With an attempt of the object of that UID.
+fn sent_by(object: OrgInvite, uid: &str) -> OrgInvite {
+    let attempt = json!({
+        "id": "a1", "uid": uid, "email": "jane@example.com", "role": "ORGANIZATION_MEMBER",
+        "resends": 0,
+    });
+    annotated(object, &attempt.to_string())
+}
+
+fn open(object: OrgInvite) -> OrgInvite {
+    let uid = object.uid().unwrap();
+    sent_by(object, &uid)
+}
+
+/// Who holds the address, who inherits from whom, who is the heir, and what is shared.
+fn place(
+    own: &OrgInvite,
+    others: &[&OrgInvite],
+    permitted: bool,
+) -> (String, String, Heir, String) {
+    let others: Vec<Arc<OrgInvite>> = others
+        .iter()
+        .map(|&other| Arc::new(other.clone()))
+        .collect();
+    let standing = standing(own, &others, |_, _| permitted);
+    let name = |object: Option<&OrgInvite>| object.map_or_else(String::new, ResourceExt::name_any);
+    (
+        name(standing.held_by),
+        name(standing.inherits),
+        standing.heir,
+        standing.shared.join(" "),
+    )
+}
+
+/// What `own` finds among `others`.
+#[track_caller]
+fn finds(
+    own: &OrgInvite,
+    others: &[&OrgInvite],
+    (held_by, inherits, heir, shared): (&str, &str, Heir, &str),
+) {
+    let expected = (
+        held_by.to_owned(),
+        inherits.to_owned(),
+        heir,
+        shared.to_owned(),
+    );
+    assert_eq!(place(own, others, true), expected);
+}
+
+#[test]
+fn who_holds_an_address() {
+    let (old, young) = (object("b", 1), object("c", 2));
+    finds(&old, &[], ("", "", Heir::None, ""));
+    // Of those with nothing the oldest, then the first by name.
+    finds(&young, &[&old], ("b", "", Heir::None, ""));
+    finds(&old, &[&young], ("", "", Heir::None, ""));
+    finds(&object("d", 1), &[&old], ("b", "", Heir::None, ""));
+    finds(&object("a", 1), &[&old], ("", "", Heir::None, ""));
+    // Whoever has something, however young.
+    let holder = with_invite(young.clone(), "x1");
+    finds(&old, &[&holder], ("c", "", Heir::None, "x1"));
+    finds(&old, &[&member(young.clone())], ("c", "", Heir::None, ""));
+    finds(&old, &[&open(young.clone())], ("c", "", Heir::None, ""));
+    finds(&holder, &[&old], ("", "", Heir::None, ""));
+    // Of several that have something, the oldest that stays.
+    let older = with_invite(old.clone(), "x2");
+    finds(&holder, &[&older], ("b", "", Heir::None, "x2"));
+    finds(&older, &[&holder], ("", "", Heir::None, "x1"));
+    finds(&holder, &[&deleting(older)], ("", "", Heir::None, ""));
+    // One that goes and has nothing is in nobody's way.
+    finds(&young, &[&deleting(old)], ("", "", Heir::None, ""));
+}
+
+#[test]
+fn who_takes_over() {
+    let going = deleting(with_invite(object("b", 1), "x1"));
+    let (heir, later) = (object("c", 2), object("d", 3));
+    finds(&heir, &[&going], ("b", "b", Heir::None, ""));
+    finds(&heir, &[&going, &later], ("b", "b", Heir::None, ""));
+    finds(&later, &[&going, &heir], ("b", "", Heir::None, ""));
+    assert_eq!(place(&heir, &[&going], false).1, "");
+    // Nobody takes over what is not settled, is not recorded, or stays.
+    finds(&heir, &[&open(going.clone())], ("b", "", Heir::None, ""));
+    finds(
+        &heir,
+        &[&deleting(member(object("b", 1)))],
+        ("b", "", Heir::None, ""),
+    );
+    finds(
+        &heir,
+        &[&with_invite(object("b", 1), "x1")],
+        ("b", "", Heir::None, "x1"),
+    );
+    // Nor does one that has something, or goes itself.
+    finds(&member(heir.clone()), &[&going], ("", "", Heir::None, ""));
+    finds(&deleting(heir), &[&going], ("b", "", Heir::None, ""));
+}
+
+#[test]
+fn who_is_waited_for() {
+    let going = deleting(with_invite(object("b", 1), "x1"));
+    let heir = object("c", 2);
+    let waits = |others: &[&OrgInvite]| place(&going, others, true).2;
+    assert_eq!(waits(&[]), Heir::None);
+    assert_eq!(waits(&[&heir]), Heir::Waiting);
+    assert_eq!(waits(&[&deleting(heir.clone())]), Heir::None);
+    assert_eq!(waits(&[&member(heir.clone())]), Heir::None);
+    assert_eq!(waits(&[&with_invite(heir.clone(), "x2")]), Heir::None);
+    assert_eq!(waits(&[&with_invite(heir.clone(), "x1")]), Heir::Recorded);
+    assert_eq!(
+        waits(&[&deleting(with_invite(heir.clone(), "x1"))]),
+        Heir::None
+    );
+    // What comes of an open attempt is not known yet, whether it may take over or not.
+    assert_eq!(
+        waits(&[&open(with_invite(heir.clone(), "x1"))]),
+        Heir::Waiting
+    );
+    assert_eq!(
+        place(&going, &[&open(heir.clone())], false).2,
+        Heir::Waiting
+    );
+    assert_eq!(place(&going, &[&heir], false).2, Heir::None);
+    // Who stays, or has nothing, hands nothing over.
+    assert_eq!(
+        place(&with_invite(object("b", 1), "x1"), &[&heir], true).2,
+        Heir::None
+    );
+    assert_eq!(
+        place(&deleting(object("b", 1)), &[&heir], true).2,
+        Heir::None
+    );
+}
+
+#[test]
+fn what_somebody_else_records_is_shared() {
+    let others = [
+        with_invite(object("b", 1), "x1"),
+        deleting(with_invite(object("c", 2), "x2")),
+        with_invite(object("d", 3), "x3"),
+    ];
+    assert_eq!(place(&object("e", 4), &others.each_ref(), true).3, "x1 x3");
+}
+
+#[test]
+fn which_attempts_are_open() {
+    let own = object("b", 1);
+    assert!(!is_open(&own));
+    assert!(is_open(&open(own.clone())));
+    assert!(is_open(&annotated(own.clone(), "{")), "nobody can tell");
+    assert!(!is_open(&sent_by(own.clone(), "another")), "a copy");
+    let mut closed = open(own);
+    closed.status.get_or_insert_default().attempt_id = Some("a1".to_owned());
+    assert!(!is_open(&closed));
+    closed.status.get_or_insert_default().attempt_id = Some("a0".to_owned());
+    assert!(is_open(&closed));
+}
