@@ -439,6 +439,12 @@ impl Turn<'_> {
             Some(Person::Unidentified) => Sight::Unidentified,
             Some(Person::Pending { invites, role }) => self.pending(&invites, role, record),
         };
+        if open && observed.settled {
+            observed.settled = observed.sight != Sight::Absent || self.agreed(begun);
+            if observed.sight != Sight::Absent {
+                self.memory.nobody = None;
+            }
+        }
         let shown = |found: &Found| self.memory.unlisted.as_ref() == Some(&found.id);
         if matches!(&observed.sight, Sight::Pending(found) if found.iter().any(shown)) {
             self.memory.unlisted = None;
@@ -494,6 +500,16 @@ impl Turn<'_> {
             .last_call
             .map_or(self.term.began, |at| at.max(self.term.began))
             + self.context.timing.settle
+    }
+
+    /// Rule 3: whether two passes that may decide over an open attempt agree that there is nobody. While
+    /// somebody accepts, either list may be the later one to show it, and one pass that neither has.
+    fn agreed(&mut self, begun: Instant) -> bool {
+        let from = self.settled_from();
+        let first = self.memory.nobody.filter(|first| *first >= from);
+        let first = first.unwrap_or(begun);
+        self.memory.nobody = Some(first);
+        begun >= first + self.context.timing.listing_delay
     }
 
     /// get-invite of a recorded invite that the directory does not show; once for each pass, and not
@@ -648,16 +664,16 @@ impl Turn<'_> {
     pub(super) fn next_pass(&self, begun: Option<Instant>) -> Instant {
         let now = Instant::now();
         let Some(begun) = begun else { return now };
-        let gone = self
-            .memory
-            .gone
-            .as_ref()
-            .map(|(_, since)| *since + self.context.timing.listing_delay);
+        let once_more = |since: Instant| since + self.context.timing.listing_delay;
         [
             Some(self.counts_from()),
             Some(self.term.began + self.context.timing.settle),
             Some(self.settled_from()),
-            gone,
+            self.memory
+                .gone
+                .as_ref()
+                .map(|(_, since)| once_more(*since)),
+            self.memory.nobody.map(once_more),
         ]
         .into_iter()
         .flatten()

@@ -70,7 +70,8 @@ impl Cast {
         };
         within(
             "an invitation is recorded",
-            Duration::from_mins(1),
+            // Astro may have refused it, and then nothing comes.
+            Duration::from_secs(20),
             recorded,
         )
         .await?;

@@ -96,6 +96,7 @@ pub async fn run(plan: &Plan) {
         }
     };
     let (_, missed, ()) = tokio::join!(lives, lanes, time);
+    people.iter().for_each(|person| person.spare());
     stage.pass_time();
     println!("{:>6.1} s: no more faults", begun.elapsed().as_secs_f64());
     let mut problems = settle(&stage, &people, &cast).await;

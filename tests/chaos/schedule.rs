@@ -83,7 +83,7 @@ pub enum Fault {
     RemoveUnderWay,
     // Astro.
     /// The next calls go wrong in these ways.
-    Answers(Vec<(Operation, HoldPoint, Answer)>),
+    Answers(Vec<Wrong>),
     /// Every call gets this answer.
     Outage(Answer),
     /// Every call is slow, and some POSTs slower than the operator waits.
@@ -140,6 +140,8 @@ pub struct Strike {
 /// What a person, or whoever writes the manifest, does.
 #[derive(Clone, Debug)]
 pub enum Act {
+    /// The next answers of Astro about the person go wrong, in this order.
+    BadLuck(Vec<Wrong>),
     Create,
     EditRole,
     AskAgain,
@@ -351,7 +353,10 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         (2000..4000, 4)
     };
     let mut deck = vec![
-        (Fault::Answers(answers(rng)), millis(rng, 1000..4000)),
+        (
+            Fault::Answers(answers(rng, &ALL, 8)),
+            millis(rng, 1000..4000),
+        ),
         (
             Fault::Outage(
                 [
@@ -387,21 +392,29 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         (Fault::CutAstro, Duration::ZERO),
     ];
     if !plan.length.is_zero() {
-        deck.push((Fault::Answers(answers(rng)), millis(rng, 1000..4000)));
+        deck.push((
+            Fault::Answers(answers(rng, &ALL, 8)),
+            millis(rng, 1000..4000),
+        ));
     }
     deck.shuffle(rng);
     deck
 }
 
+/// An answer that goes wrong.
+pub type Wrong = (Operation, HoldPoint, Answer);
+
+/// What is called, as often as it is to go wrong.
+const ALL: [Operation; 5] = [
+    Operation::CreateInvite,
+    Operation::CreateInvite,
+    Operation::DeleteInvite,
+    Operation::GetInvite,
+    Operation::ListUsers,
+];
+
 /// Some answers that go wrong. What proves that nothing happened is given only where nothing did.
-fn answers(rng: &mut StdRng) -> Vec<(Operation, HoldPoint, Answer)> {
-    let operations = [
-        Operation::CreateInvite,
-        Operation::CreateInvite,
-        Operation::DeleteInvite,
-        Operation::GetInvite,
-        Operation::ListUsers,
-    ];
+fn answers(rng: &mut StdRng, operations: &[Operation], count: usize) -> Vec<Wrong> {
     let unclear = [
         Answer::Status(500),
         Answer::Status(503),
@@ -419,7 +432,7 @@ fn answers(rng: &mut StdRng) -> Vec<(Operation, HoldPoint, Answer)> {
         Answer::TooManyRequests(Some(1)),
         Answer::TooManyRequests(None),
     ];
-    (0..8)
+    (0..count)
         .map(|_| {
             let operation = *operations.choose(rng).unwrap();
             if rng.random_bool(0.3) {
@@ -444,7 +457,8 @@ fn answers(rng: &mut StdRng) -> Vec<(Operation, HoldPoint, Answer)> {
 fn script(rng: &mut StdRng, length: Duration) -> Script {
     let whole = u64::try_from(length.as_millis()).unwrap();
     let mut at = rng.random_range(0..whole * 6 / 10);
-    let mut acts = vec![(Duration::from_millis(at), Act::Create)];
+    let mut acts = bad_luck(rng, at);
+    acts.push((Duration::from_millis(at), Act::Create));
     for _ in 0..rng.random_range(0..4) {
         at += rng.random_range(50..=whole / 4);
         if at >= whole {
@@ -468,6 +482,7 @@ fn script(rng: &mut StdRng, length: Duration) -> Script {
             (Act::Expire, 8),
         ];
         let (act, _) = choices.choose_weighted(rng, |(_, weight)| *weight).unwrap();
+        acts.extend(bad_luck(rng, at));
         acts.push((Duration::from_millis(at), act.clone()));
         let deletes = matches!(act, Act::Delete | Act::ForceDelete | Act::RetainAndDelete);
         if deletes && rng.random_bool(0.6) {
@@ -478,6 +493,16 @@ fn script(rng: &mut StdRng, length: Duration) -> Script {
         }
     }
     acts
+}
+
+/// Now and then, answers about a person go wrong when something happens to them.
+fn bad_luck(rng: &mut StdRng, at: u64) -> Script {
+    if !rng.random_bool(0.3) {
+        return Vec::new();
+    }
+    let count = rng.random_range(1..4);
+    let wrong = answers(rng, &ALL[..4], count);
+    vec![(Duration::from_millis(at), Act::BadLuck(wrong))]
 }
 
 /// People who follow each other: when the object of one is deleted, one is created for the next, so that there is

@@ -312,6 +312,24 @@ fn there_is_a_look_between_delete_and_post() {
     });
 }
 
+/// Rule 3. A person accepts an invitation whose answer was lost just before the attempt has settled: one pass
+/// shows neither the invitation any more nor the member yet.
+#[test]
+fn that_there_is_nobody_takes_two_passes() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.network.weather.listing_lag = A_GAP);
+        let _operator = Process::start(&world, "P0");
+        seconds(200).await;
+        world.next(Call::Post, unheard());
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 1).await;
+        tokio::time::sleep(SETTLE - Duration::from_secs(1)).await;
+        world.end("x1", Standing::Accepted);
+        world.says("jane", "AlreadyMember").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
 /// Rule 7. A status write that arrives when everything is over changes nothing.
 #[test]
 fn a_late_status_write_does_not_open_an_attempt_again() {

@@ -319,6 +319,8 @@ impl State {
         let Some(replaced) = attempt.replaces.as_deref() else {
             return;
         };
+        // Astro may not have been asked since.
+        self.expire();
         let live = self
             .astro
             .invitation(replaced)

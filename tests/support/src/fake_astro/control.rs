@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use super::{
     Shared, Token,
     behaviour::Behaviour,
-    faults::{Buckets, Fault, Gate, Held, HoldPoint, Limits, Target, Times},
+    faults::{Answer, Buckets, Fault, Gate, Held, HoldPoint, Limits, Target, Times},
     http::mail,
     journal::{Call, Mail, Mark, Operation, Outcome, Violation},
     organization::Organization,
@@ -427,7 +427,23 @@ impl Control {
         self.0.world.lock().faults.add(target.into(), fault, times);
     }
 
-    /// Ends all faults. Gates are no faults.
+    /// Makes the next calls about an address go wrong, one answer for each call of its operation, in this order and
+    /// before what [`fault`](Self::fault) says, until they are used up or [cleared](Self::clear_faults_for).
+    pub fn fault_for(
+        &self,
+        email: &str,
+        answers: impl IntoIterator<Item = (Operation, HoldPoint, Answer)>,
+    ) {
+        let mut world = self.0.world.lock();
+        world.faults.add_for(canonical(email), answers);
+    }
+
+    /// Ends the faults for an address.
+    pub fn clear_faults_for(&self, email: &str) {
+        self.0.world.lock().faults.clear_for(&canonical(email));
+    }
+
+    /// Ends all faults but those for an address. Gates are no faults.
     pub fn clear_faults(&self) {
         self.0.world.lock().faults.clear();
     }

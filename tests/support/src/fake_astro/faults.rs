@@ -117,21 +117,44 @@ impl Struck {
 
 /// The faults in force, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct Faults(Vec<(Target, Fault, Times)>);
+pub(super) struct Faults {
+    general: Vec<(Target, Fault, Times)>,
+    /// Answers to the next calls that are about a canonical address, for each address.
+    personal: HashMap<String, Vec<(Operation, HoldPoint, Answer)>>,
+}
 
 impl Faults {
     pub(super) fn add(&mut self, target: Target, fault: Fault, times: Times) {
-        self.0.push((target, fault, times));
+        self.general.push((target, fault, times));
+    }
+
+    pub(super) fn add_for(
+        &mut self,
+        address: String,
+        answers: impl IntoIterator<Item = (Operation, HoldPoint, Answer)>,
+    ) {
+        self.personal.entry(address).or_default().extend(answers);
+    }
+
+    pub(super) fn clear_for(&mut self, address: &str) {
+        self.personal.remove(address);
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.general.clear();
     }
 
-    /// Takes what strikes the next call of `operation`: all its delays, and the oldest of its answers.
-    pub(super) fn strike(&mut self, operation: Operation) -> Struck {
+    /// Takes what strikes the next call of `operation`, which is about `address`: all its delays, and the oldest of
+    /// its answers.
+    pub(super) fn strike(&mut self, operation: Operation, address: Option<&str>) -> Struck {
         let mut struck = Struck::default();
-        for (target, fault, times) in &mut self.0 {
+        if let Some(theirs) = address.and_then(|address| self.personal.get_mut(address))
+            && let Some(next) = theirs.iter().position(|(about, ..)| *about == operation)
+        {
+            let (_, point, answer) = theirs.remove(next);
+            struck.answer = Some((point, answer));
+        }
+        for (target, fault, times) in &mut self.general {
             if !target.covers(operation) || *times == Times::Next(0) {
                 continue;
             }
@@ -145,7 +168,8 @@ impl Faults {
                 *left -= 1;
             }
         }
-        self.0.retain(|(_, _, times)| *times != Times::Next(0));
+        self.general
+            .retain(|(_, _, times)| *times != Times::Next(0));
         struck
     }
 }

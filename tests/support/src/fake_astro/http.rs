@@ -138,6 +138,7 @@ impl World {
         let (email, invite_id) = request
             .as_ref()
             .map_or((None, None), |request| self.about(request));
+        let struck = self.faults.strike(operation, email.as_deref());
         self.calls.push(Call {
             sequence,
             at: now,
@@ -158,7 +159,6 @@ impl World {
             self.violate(sequence, &problem.problem);
             malformed(&problem)
         });
-        let struck = self.faults.strike(operation);
         let admitted = self.admit(
             sequence,
             token,
