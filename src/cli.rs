@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use hyper_util::client::proxy::matcher::Matcher;
 use jiff::SignedDuration;
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
@@ -268,7 +269,17 @@ async fn check_uninstall(args: CheckUninstall) -> Result<(), String> {
 
 /// The cluster of KUBECONFIG, or of the pod's service account.
 async fn cluster() -> Result<kube::Config, String> {
-    kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))
+    let mut config = kube::Config::infer().await.map_err(|error| format!("no cluster is configured: {error}. Set KUBECONFIG, or run in a pod with a service account"))?;
+    // kube looks for the proxy itself in NO_PROXY, and not for the cluster. A proxy that the kubeconfig
+    // names is meant for the cluster.
+    let from_environment = ["HTTPS_PROXY", "https_proxy"]
+        .iter()
+        .filter_map(|name| std::env::var(name).ok()?.parse().ok())
+        .any(|proxy| config.proxy_url == Some(proxy));
+    if from_environment && Matcher::from_env().intercept(&config.cluster_url).is_none() {
+        config.proxy_url = None;
+    }
+    Ok(config)
 }
 
 fn connect(config: kube::Config) -> Result<kube::Client, String> {

@@ -98,9 +98,10 @@ impl State {
         gauge
     }
 
-    fn connections(&self) -> [Gauge; 5] {
+    fn connections(&self) -> [Gauge; 6] {
         let mut accepted = Gauge::new(&families::TOKEN_ACCEPTED);
         let mut loss = Gauge::new(&families::MASS_LOSS);
+        let mut unread = Gauge::new(&families::LONG_UNREAD);
         let mut age = Gauge::new(&families::DIRECTORY_AGE);
         let mut people = Gauge::new(&families::DIRECTORY_PEOPLE);
         let mut waiting = Gauge::new(&families::BUDGET_WAITING);
@@ -121,6 +122,8 @@ impl State {
             }
             let braked = connection.directory.loss().is_some();
             loss.add([name], f64::from(u8::from(braked)));
+            let doubted = connection.unread_since().is_some();
+            unread.add([name], f64::from(u8::from(doubted)));
             if let Some((begun, number)) = connection.directory.extent() {
                 age.add([name], begun.elapsed().as_secs_f64());
                 people.add([name], count(number));
@@ -129,7 +132,7 @@ impl State {
                 waiting.add([name, verb], count(number));
             }
         }
-        [accepted, loss, age, people, waiting]
+        [accepted, loss, unread, age, people, waiting]
     }
 }
 

@@ -3,6 +3,8 @@
 //! One task reads the whole organization again and again, so that watching N people costs N/100
 //! calls an interval and not N.
 
+mod loss;
+
 use std::cmp::Reverse;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -16,6 +18,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+pub use loss::Loss;
+
 use super::budget::{Budget, Class, Verb};
 use super::{Astro, Error, Invite, Listing, Refusal, Role, Subject, User, UserStatus, is_over};
 use crate::metrics::OrganizationMetrics;
@@ -26,10 +30,6 @@ use crate::resources::Address;
 const PAGE: usize = 100;
 /// How often a pass is begun again when rows moved under it, before it counts as failed.
 const ATTEMPTS: u32 = 3;
-/// So many people may go between two passes without a doubt; see [`Loss`].
-const LOSS_FLOOR: usize = 10;
-/// The same as a fraction: one in so many.
-const LOSS_FRACTION: usize = 20;
 
 /// A person of the organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,44 +126,6 @@ impl Health {
     #[must_use]
     pub fn works(&self) -> bool {
         matches!(self, Self::Complete | Self::Forbidden(_))
-    }
-}
-
-/// More people went at once than is believed: a wrong address of the API, a weaker token or a broken
-/// list would look like that, and must not write to everybody.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Loss {
-    /// How many people there were.
-    pub known: usize,
-    /// Who is missing.
-    missing: HashSet<Address>,
-}
-
-impl Loss {
-    /// How many people are missing.
-    #[must_use]
-    pub fn missing(&self) -> usize {
-        self.missing.len()
-    }
-
-    /// What a pass that shows `people` makes of an earlier loss and of those known before.
-    fn judge(
-        earlier: Option<&Self>,
-        known_before: &HashSet<Address>,
-        taken_back: &HashMap<Address, Instant>,
-        people: &HashMap<Address, Person>,
-    ) -> Option<Self> {
-        let known = earlier.map_or(0, |loss| loss.known).max(known_before.len());
-        let missing: HashSet<Address> = earlier
-            .map(|loss| &loss.missing)
-            .into_iter()
-            .flatten()
-            .chain(known_before)
-            .filter(|address| !people.contains_key(*address) && !taken_back.contains_key(*address))
-            .cloned()
-            .collect();
-        let many = missing.len() > LOSS_FLOOR.max(known / LOSS_FRACTION);
-        many.then_some(Self { known, missing })
     }
 }
 

@@ -101,6 +101,8 @@ families! {
         "1 when Astro accepted the token at the last reading, 0 when it rejected the token or there is none to try, absent while nobody knows. Told by the leader only";
     MASS_LOSS: gauge mass_loss(organization),
         "1 while so many people are missing at once that it is not believed: no e-mail goes out and nobody is removed until a reading shows them again or a person acknowledges it. Told by the leader only";
+    LONG_UNREAD: gauge long_unread(organization),
+        "1 while the organization was not read for so long that the cluster may have been restored from a backup: no e-mail goes out for what was declared before, until a person acknowledges it. Told by the leader only";
     DIRECTORY_AGE: gauge directory_age_seconds(organization),
         "How long ago the last complete reading of the organization's people began; absent before the first. Told by the leader only";
     DIRECTORY_PEOPLE: gauge directory_people(organization),

@@ -663,7 +663,11 @@ impl Turn<'_> {
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
-        let error = match self.delete(invite).await {
+        let answer = self.delete(invite).await;
+        if matches!(answer, Ok(()) | Err(astro::Error::Unknown { .. })) {
+            self.memory.taken_back = Some(invite.to_owned());
+        }
+        let error = match answer {
             Ok(()) => {
                 tracing::info!(%invite, "revoked");
                 self.memory.worked();
@@ -718,6 +722,7 @@ impl Turn<'_> {
             tracing::info!("released");
             self.memory.wrote(object.as_ref());
             self.memory.decided();
+            self.memory.taken_back = None;
             self.connection.budget.forget(&self.uid());
         }
         Ok(Action::await_change())

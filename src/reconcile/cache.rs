@@ -205,3 +205,51 @@ pub fn slim(object: &mut OrgInvite) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{StreamExt as _, stream};
+    use kube::ResourceExt as _;
+    use kube::runtime::WatchStreamExt as _;
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str) -> OrgInvite {
+        serde_json::from_value(json!({
+            "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
+            "metadata": {"name": name, "namespace": "team", "uid": name},
+            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+        }))
+        .unwrap()
+    }
+
+    /// A plan in between would miss whom its object has to wait for, and send a second e-mail.
+    #[tokio::test]
+    async fn a_new_list_replaces_the_index_at_once() {
+        let (store, writer) = reflector::store();
+        let invites = Invites::new(store, Arc::default());
+        let address = Address::parse("jane@example.com").unwrap();
+        let list = |names: [&str; 2]| {
+            let [one, other] = names.map(|name| Event::InitApply(object(name)));
+            [Event::Init, one, other, Event::InitDone]
+        };
+        let lists = [list(["a", "b"]), list(["b", "c"])].concat();
+        let events = stream::iter(lists.into_iter().map(Ok)).reflect(writer);
+        let mut events = Box::pin(invites.clone().follow(events, |_| {}));
+        let mut shown = Vec::new();
+        while let Some(event) = events.next().await {
+            event.unwrap();
+            let mut names: Vec<String> = invites
+                .for_address(&address)
+                .iter()
+                .map(|object| object.name_any())
+                .collect();
+            names.sort();
+            shown.push(names.concat());
+        }
+        assert_eq!(shown, ["", "", "", "ab", "ab", "ab", "ab", "bc"]);
+    }
+}

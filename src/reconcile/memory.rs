@@ -28,6 +28,9 @@ pub struct Memory {
     pub counted: Option<String>,
     /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
     pub revoked: Option<Revoked>,
+    /// The invite of an object in deletion that was taken back, or may have been: its record is not
+    /// handed over any more.
+    pub taken_back: Option<String>,
     /// Why Astro refused the last POST, and for what.
     pub refused: Option<Box<(Occasion, Saying)>>,
     /// get-invite answered that the recorded invite does not exist, first asked under the pass begun
@@ -106,6 +109,7 @@ impl Memory {
             && self.underway.is_none()
             && self.nobody.is_none()
             && self.revoked.is_none()
+            && self.taken_back.is_none()
             && self.refused.is_none()
             && self.gone.is_none()
             && self.watched.is_none()

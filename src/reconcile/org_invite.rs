@@ -257,7 +257,11 @@ impl Turn<'_> {
         }
 
         let (observed, begun) = self.observe(&record, open.is_some()).await;
+        let taken_back = self.memory.taken_back.as_deref();
         let may_inherit = |heir: &OrgInvite, holder: &OrgInvite| {
+            if taken_back.is_some() && claims::invite(holder) == taken_back {
+                return false;
+            }
             let given = holder.status.as_ref().and_then(|status| status.role);
             self.allows(heir, heir.spec.role) && given.is_some_and(|role| self.allows(heir, role))
         };

@@ -14,7 +14,7 @@ use crate::faults::Cast;
 use crate::judge::Judge;
 use crate::people::Person;
 use crate::process::Holds;
-use crate::schedule::{Plan, Schedule};
+use crate::schedule::{Plan, Schedule, Strike};
 use crate::stage::{SETTLE, Stage};
 
 const REPLICAS: usize = 3;
@@ -53,30 +53,8 @@ pub async fn run(plan: &Plan) {
         .zip(schedule.scripts.clone())
         .map(|(person, script)| person.clone().live(begun, script));
     let lives = join_all(lives.collect::<Vec<_>>());
-    let lanes = join_all(schedule.lanes.iter().map(async |lane| {
-        let mut missed = 0;
-        for strike in lane {
-            tokio::time::sleep_until((begun + strike.at).into()).await;
-            if !short && begun.elapsed() > plan.length {
-                break;
-            }
-            stage.at_work().await;
-            let mut outcome = cast.strike(strike).await;
-            for _ in 0..2 {
-                if outcome.is_err() {
-                    println!("{:?}: {outcome:?}, so once more", strike.fault);
-                    outcome = cast.strike(strike).await;
-                }
-            }
-            missed += u32::from(outcome.is_err());
-            println!(
-                "{:>6.1} s {:?}: {outcome:?}",
-                begun.elapsed().as_secs_f64(),
-                strike.fault
-            );
-        }
-        missed
-    }));
+    let lanes = schedule.lanes.iter();
+    let lanes = join_all(lanes.map(|lane| go_through(lane, plan, begun, &stage, &cast)));
     let time = async {
         let every = if plan.soak {
             Duration::from_secs(30)
@@ -96,7 +74,9 @@ pub async fn run(plan: &Plan) {
         }
     };
     let (_, missed, ()) = tokio::join!(lives, lanes, time);
-    people.iter().for_each(|person| person.spare());
+    for person in &people {
+        person.spare();
+    }
     stage.pass_time();
     println!("{:>6.1} s: no more faults", begun.elapsed().as_secs_f64());
     let mut problems = settle(&stage, &people, &cast).await;
@@ -136,6 +116,38 @@ pub async fn run(plan: &Plan) {
         );
     }
     println!("SEED={seed}: nothing to object to");
+}
+
+/// Strikes in order, and tells how many strikes did not come about.
+async fn go_through(
+    lane: &[Strike],
+    plan: &Plan,
+    begun: Instant,
+    stage: &Stage,
+    cast: &Cast,
+) -> u32 {
+    let mut missed = 0;
+    for strike in lane {
+        tokio::time::sleep_until((begun + strike.at).into()).await;
+        if !plan.length.is_zero() && begun.elapsed() > plan.length {
+            break;
+        }
+        stage.at_work().await;
+        let mut outcome = cast.strike(strike).await;
+        for _ in 0..2 {
+            if outcome.is_err() {
+                println!("{:?}: {outcome:?}, so once more", strike.fault);
+                outcome = cast.strike(strike).await;
+            }
+        }
+        missed += u32::from(outcome.is_err());
+        println!(
+            "{:>6.1} s {:?}: {outcome:?}",
+            begun.elapsed().as_secs_f64(),
+            strike.fault
+        );
+    }
+    missed
 }
 
 /// What strikes while not much else happens.

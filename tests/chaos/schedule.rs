@@ -392,10 +392,8 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         (Fault::CutAstro, Duration::ZERO),
     ];
     if !plan.length.is_zero() {
-        deck.push((
-            Fault::Answers(answers(rng, &ALL, 8)),
-            millis(rng, 1000..4000),
-        ));
+        let wrong = answers(rng, &ALL, 8);
+        deck.push((Fault::Answers(wrong), millis(rng, 1000..4000)));
     }
     deck.shuffle(rng);
     deck

@@ -15,13 +15,13 @@ use support::operator::Operator;
 use crate::world::{World, uid};
 
 /// One scrape, as a parser of OpenMetrics reads it.
-struct Scrape {
+pub struct Scrape {
     text: String,
     families: MetricsExposition<OpenMetricsType, OpenMetricsValue>,
 }
 
 impl Scrape {
-    async fn of(world: &World) -> Self {
+    pub async fn of(world: &World) -> Self {
         Self::of_operator(world, world.operator.as_ref().unwrap()).await
     }
 
@@ -33,7 +33,7 @@ impl Scrape {
     }
 
     /// The value of one series, of a histogram its count; `None` when there is no such series.
-    fn value(&self, family: &str, labels: &[&str]) -> Option<f64> {
+    pub fn value(&self, family: &str, labels: &[&str]) -> Option<f64> {
         let family = self.families.families.get(&format!("orginvite_{family}"))?;
         let mut samples = family.iter_samples().filter(|sample| {
             let set = sample.get_labelset().unwrap();
@@ -59,7 +59,7 @@ impl Scrape {
         })
     }
 
-    async fn until(world: &World, what: &str, reached: impl Fn(&Self) -> bool) -> Self {
+    pub async fn until(world: &World, what: &str, reached: impl Fn(&Self) -> bool) -> Self {
         world
             .in_time(what, async {
                 loop {

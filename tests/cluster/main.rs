@@ -26,6 +26,7 @@ mod lifecycle;
 mod matrix;
 mod organization;
 mod policy;
+mod proxy;
 mod restored;
 mod scale;
 mod switches;

@@ -9,6 +9,7 @@ use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
 use support::fake_astro::Operation;
 
+use crate::admin::Scrape;
 use crate::world::{World, condition, invite_id, uid};
 
 /// Deletes an object by force and creates it again from what a backup without statuses holds.
@@ -123,11 +124,15 @@ async fn old_statuses_send_nothing_until_somebody_acknowledges_the_gap() {
             .iter()
             .any(|one| one.type_ == "Suspicious" && one.reason == "LongUnread")
     );
+    let of = world.organization.clone();
+    let long_unread = |scrape: &Scrape| scrape.value("long_unread", &[&of]);
+    assert_eq!(long_unread(&Scrape::of(&world).await), Some(1.0));
     let acknowledge =
         json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "restored"}}});
     world.edit_organization(acknowledge).await;
     world.state("jane", "Invited").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+    assert_eq!(long_unread(&Scrape::of(&world).await), Some(0.0));
 }
 
 fn whole_seconds(time: Timestamp) -> Timestamp {

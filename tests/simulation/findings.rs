@@ -8,7 +8,7 @@ use crate::LISTING_DELAY;
 use crate::network::{Answer, Call, Fate};
 use crate::organization::{Ended, Habits, Standing};
 use crate::process::Process;
-use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds};
+use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds, unheard};
 use crate::users::named;
 
 const LIFETIME: Duration = Duration::from_mins(15);
@@ -20,8 +20,7 @@ fn what_was_declined_does_not_expire() {
     play(Habits::PLAIN, async |world| {
         world.with(|state| state.astro.lifetime = LIFETIME);
         let mut operator = Process::start(&world, "P0");
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         world.end("x1", Standing::Declined);
         world.says("jane", "InvitationWithdrawn").await;
         seconds(1800).await;
@@ -50,8 +49,7 @@ fn what_was_declined_and_can_still_be_got_does_not_expire() {
     play(habits, async |world| {
         world.with(|state| state.astro.lifetime = LIFETIME);
         let _operator = Process::start(&world, "P0");
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         world.end("x1", Standing::Declined);
         world.says("jane", "InvitationWithdrawn").await;
         seconds(1800).await;
@@ -68,8 +66,7 @@ fn what_disappears_at_its_expiry_has_expired() {
         let _operator = Process::start(&world, "P0");
         // So that a pass comes between the expiry and the end of its grace.
         seconds(100).await;
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         world.with(|state| state.astro.lifetime = Duration::from_hours(24));
         world.has("jane", "x2").await;
         assert_eq!(world.emails(), 2);
@@ -91,8 +88,7 @@ fn a_decline_is_seen_beside_an_expired_invitation_that_is_still_listed() {
     play(lists_the_expired(), async |world| {
         world.with(|state| state.astro.lifetime = LIFETIME);
         let _operator = Process::start(&world, "P0");
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         world.with(|state| state.astro.lifetime = Duration::from_hours(24));
         world.has("jane", "x2").await;
         world.end("x2", Standing::Declined);
@@ -107,8 +103,7 @@ fn a_removal_is_seen_beside_an_expired_invitation_that_is_still_listed() {
     play(lists_the_expired(), async |world| {
         world.with(|state| state.astro.lifetime = LIFETIME);
         let _operator = Process::start(&world, "P0");
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         world.with(|state| state.astro.lifetime = Duration::from_hours(24));
         world.has("jane", "x2").await;
         world.end("x2", Standing::Accepted);
@@ -129,8 +124,7 @@ fn an_expired_invitation_that_is_still_listed_holds_no_deletion_up() {
     play(lists_the_expired(), async |world| {
         world.with(|state| state.astro.lifetime = LIFETIME);
         let mut operator = Process::start(&world, "P0");
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         // The patch of the resend, and no POST.
         world.sent(Call::Delete, 1).await;
         operator.crash();
@@ -187,8 +181,7 @@ fn an_invitation_that_must_not_be_touched_ends() {
 fn what_is_not_replaced_after_all_keeps_its_owner() {
     play(Habits::PLAIN, async |world| {
         let _operator = Process::start(&world, "P0");
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         seconds(200).await;
         world.next(
             Call::Delete,
@@ -217,8 +210,7 @@ fn a_decline_of_what_no_pass_ever_showed_is_seen() {
     play(Habits::PLAIN, async |world| {
         world.with(|state| state.network.weather.listing_lag = [LISTING_DELAY; 2]);
         let mut operator = Process::start(&world, "P0");
-        world.create("jane", MEMBER);
-        world.has("jane", "x1").await;
+        world.invite_jane().await;
         operator.crash();
         seconds(60).await;
         world.end("x1", Standing::Declined);
@@ -267,5 +259,25 @@ fn what_is_retained_is_handed_over_as_well() {
         world.gone("jane").await;
         world.says("sam", "InvitationWithdrawn").await;
         assert_eq!(world.emails(), 1);
+    });
+}
+
+/// An invitation that was taken back, though no answer said so, is nothing to hand over to an object that comes
+/// after that.
+#[test]
+fn what_may_have_been_taken_back_is_not_handed_over() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        seconds(60).await;
+        world.next(Call::Delete, unheard());
+        world.delete("jane");
+        world.sent(Call::Delete, 1).await;
+        seconds(1).await;
+        world.create("sam", MEMBER);
+        world.has("sam", "x2").await;
+        world.gone("jane").await;
+        assert_eq!(world.emails(), 2);
     });
 }

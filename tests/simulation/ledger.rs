@@ -235,8 +235,8 @@ impl State {
             _ => false,
         });
         let account = self.ledger.account(&address);
-        if standing != Standing::Accepted && !seen {
-            // Outside the promise: nothing ever showed it.
+        if !seen {
+            // Outside the promise: nothing ever showed it. Who accepted it may be removed as well.
             account.given += 1;
         } else if resent {
             account.automatic += 1;

@@ -188,11 +188,14 @@ impl State {
                 &["InvitationWithdrawn", "ResendLimitReached", "Expired"]
             }
             Standing::Accepted => &["MemberRemoved"],
-            // Only an heir may have taken over what was revoked meanwhile.
+            // Only an heir may have taken over what was revoked meanwhile, in an earlier term.
             Standing::Revoked
                 if self.ledger.sent_for(&invitation.id) != object.uid().as_deref() =>
             {
-                &["InvitationWithdrawn"]
+                match self.astro.habits.ended {
+                    Ended::OldBody => &["InvitationWithdrawn", "Invited"],
+                    _ => &["InvitationWithdrawn"],
+                }
             }
             Standing::Revoked => &[],
         };

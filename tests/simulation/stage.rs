@@ -74,6 +74,12 @@ impl World {
         self.with(|state| state.create(&named(name), spec(EMAIL, role)));
     }
 
+    /// A user creates the object named jane, and its invitation is the first of all.
+    pub async fn invite_jane(&self) {
+        self.create("jane", MEMBER);
+        self.has("jane", "x1").await;
+    }
+
     pub fn edit(&self, name: &str, edit: impl FnOnce(&mut OrgInviteSpec)) {
         self.with(|state| state.edit(&named(name), edit));
     }
