@@ -70,8 +70,7 @@ impl Cast {
         };
         within(
             "an invitation is recorded",
-            // Astro may have refused it, and then nothing comes.
-            Duration::from_secs(20),
+            Duration::from_mins(1),
             recorded,
         )
         .await?;
