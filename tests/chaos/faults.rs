@@ -130,6 +130,8 @@ impl Cast {
                 let generation = stage.edit_organization(&json!({"allow": allow})).await;
                 let is_observed = stage.is_observed(generation).await;
                 let begun = Instant::now() + TURN;
+                sleep(TURN).await;
+                self.some_of_each_team(*role).await;
                 sleep(lasts).await;
                 let over = Instant::now();
                 let everything = json!([{"namespaceSelector": {}, "roles": ROLES}]);
@@ -358,6 +360,18 @@ impl Cast {
         // Whatever it still has to send goes out at once.
         sleep(Duration::from_millis(300)).await;
         outcome.map(|()| format!("pod-{leader}, {} attempts", attempted.len()))
+    }
+
+    /// Creates objects with that role in each namespace.
+    async fn some_of_each_team(&self, role: usize) {
+        let crowd = if self.soak { 0 } else { TEAMS.len() };
+        for _ in 0..crowd {
+            let person = self.somebody();
+            for _ in 0..role {
+                person.act(&Act::EditRole).await;
+            }
+            person.act(&Act::Create).await;
+        }
     }
 
     async fn remove_under_way(&self) -> Outcome {
