@@ -88,6 +88,9 @@ struct Snapshot {
     /// When its first request was sent: nothing that it says is younger.
     begun: Instant,
     people: HashMap<Address, Person>,
+    /// Who was pending in the pass before and is in neither list now: someone who accepts may be so until the
+    /// list of everybody shows it.
+    between: HashSet<Address>,
 }
 
 /// What the directory says of an address.
@@ -105,6 +108,8 @@ pub enum View {
         begun: Instant,
         /// The person, or nobody.
         person: Option<Person>,
+        /// Nobody, and it may be that the person just accepted: a later pass tells.
+        between: bool,
     },
 }
 
@@ -221,6 +226,7 @@ impl Directory {
             Some(snapshot) => View::Seen {
                 begun: snapshot.begun,
                 person: snapshot.people.get(address).cloned(),
+                between: snapshot.between.contains(address),
             },
         }
     }
@@ -307,7 +313,7 @@ impl Directory {
             match self.counted_pass(begun).await {
                 Ok(people) => {
                     failures = 0;
-                    self.publish(Snapshot { begun, people }, &known, &tell);
+                    self.publish(begun, people, &known, &tell);
                 }
                 Err(error) if error.says_forbidden() => {
                     failures = 0;
@@ -351,11 +357,11 @@ impl Directory {
 
     fn publish(
         &self,
-        snapshot: Snapshot,
+        begun: Instant,
+        people: HashMap<Address, Person>,
         known: &impl Fn() -> HashSet<Address>,
         tell: &impl Fn(News),
     ) {
-        let begun = snapshot.begun;
         let mut addresses: HashSet<Address> = HashSet::new();
         for waiting in [&self.wanted, &self.expected] {
             let mut waiting = waiting.lock();
@@ -366,24 +372,39 @@ impl Directory {
                     .flatten(),
             );
         }
-        let snapshot = Arc::new(snapshot);
         let now = self.now();
-        let (before, synced, braked_before, braked) = {
+        let (snapshot, before, synced, braked_before, braked) = {
             let mut state = self.state.write();
             let known = match &state.snapshot {
                 Some(before) => self.lasting(&before.people),
                 None => known(),
             };
             let mut taken_back = self.taken_back.lock();
-            let loss = Loss::judge(state.loss.as_ref(), &known, &taken_back, &snapshot.people);
+            let loss = Loss::judge(state.loss.as_ref(), &known, &taken_back, &people);
+            let pending = |address: &Address| {
+                let before = state.snapshot.as_ref()?.people.get(address)?;
+                Some(matches!(before, Person::Pending { .. }))
+            };
+            let between = known.iter().filter(|address| {
+                pending(address) == Some(true)
+                    && !people.contains_key(*address)
+                    && !taken_back.contains_key(*address)
+            });
+            let between = between.cloned().collect();
             taken_back.retain(|_, at| *at + self.listing_delay >= begun);
             drop(taken_back);
+            let snapshot = Arc::new(Snapshot {
+                begun,
+                people,
+                between,
+            });
             state.health = Health::Complete;
             let synced = state.synced.replace(now);
             let braked = loss.is_some();
             let braked_before = std::mem::replace(&mut state.loss, loss).is_some();
             (
-                state.snapshot.replace(Arc::clone(&snapshot)),
+                Arc::clone(&snapshot),
+                state.snapshot.replace(snapshot),
                 synced,
                 braked_before,
                 braked,
@@ -402,6 +423,7 @@ impl Directory {
                 addresses.insert(address.clone());
             }
         }
+        addresses.extend(before.between.iter().cloned());
         for address in before.people.keys() {
             if !snapshot.people.contains_key(address) {
                 addresses.insert(address.clone());

@@ -94,7 +94,7 @@ impl Turn<'_> {
             (Step::Close, Some(attempt)) => {
                 let closed = closed(&record, &attempt);
                 self.say(&closed, &plan.state).await?;
-                self.memory.decided();
+                self.memory.underway = None;
                 Ok(Action::await_change())
             }
             (Step::Drop(invite), _) => self.drop_left_over(&invite).await,
@@ -287,7 +287,7 @@ impl Turn<'_> {
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
-        self.memory.decided();
+        self.memory.underway = None;
         let answer = self
             .connection
             .astro
@@ -585,7 +585,7 @@ impl Turn<'_> {
         if role != self.object.spec.role {
             status.observed_generation = self.not_yet(&record);
         }
-        self.memory.decided();
+        self.memory.underway = None;
         self.write(&object, &status).await?;
         Ok(Action::await_change())
     }
@@ -721,7 +721,6 @@ impl Turn<'_> {
         if let Written::Done(object) = self.context.writer.release(self.object).await? {
             tracing::info!("released");
             self.memory.wrote(object.as_ref());
-            self.memory.decided();
             self.memory.taken_back = None;
             self.connection.budget.forget(&self.uid());
         }

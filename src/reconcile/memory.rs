@@ -22,8 +22,6 @@ pub struct Memory {
     /// ID of an attempt that is patched, with the replaced invite's DELETE answered, and whose POST
     /// was not sent yet.
     pub underway: Option<String>,
-    /// When the first pass began that decides over an open attempt and shows nobody.
-    pub nobody: Option<Instant>,
     /// ID of the last attempt whose e-mail is counted.
     pub counted: Option<String>,
     /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
@@ -107,7 +105,6 @@ impl Memory {
             && over(self.last_email, timing.spacing)
             && self.written.is_empty()
             && self.underway.is_none()
-            && self.nobody.is_none()
             && self.revoked.is_none()
             && self.taken_back.is_none()
             && self.refused.is_none()
@@ -116,12 +113,6 @@ impl Memory {
             && self.unlisted.is_none()
             && self.named.is_none()
             && self.retry_at.is_none()
-    }
-
-    /// What becomes of the open attempt is decided.
-    pub fn decided(&mut self) {
-        self.underway = None;
-        self.nobody = None;
     }
 
     /// A call that could change the address ended now.

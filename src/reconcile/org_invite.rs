@@ -428,7 +428,13 @@ impl Turn<'_> {
                 self.observe_blindly(&mut observed, record, open).await;
                 return (observed, None);
             }
-            View::Seen { begun, person } => (begun, person),
+            // Of an invitation that is recorded, get-invite and a second pass tell.
+            View::Seen {
+                begun,
+                between: true,
+                ..
+            } if open || record.invite_id.is_none() => return (observed, Some(begun)),
+            View::Seen { begun, person, .. } => (begun, person),
         };
         // A pass of an earlier term says nothing: rule 6.
         if begun < self.term.began || begun < self.counts_from() {
@@ -443,12 +449,6 @@ impl Turn<'_> {
             Some(Person::Unidentified) => Sight::Unidentified,
             Some(Person::Pending { invites, role }) => self.pending(&invites, role, record),
         };
-        if open && observed.settled {
-            observed.settled = observed.sight != Sight::Absent || self.agreed(begun);
-            if observed.sight != Sight::Absent {
-                self.memory.nobody = None;
-            }
-        }
         let shown = |found: &Found| self.memory.unlisted.as_ref() == Some(&found.id);
         if matches!(&observed.sight, Sight::Pending(found) if found.iter().any(shown)) {
             self.memory.unlisted = None;
@@ -504,16 +504,6 @@ impl Turn<'_> {
             .last_call
             .map_or(self.term.began, |at| at.max(self.term.began))
             + self.context.timing.settle
-    }
-
-    /// Rule 3: whether two passes that may decide over an open attempt agree that there is nobody. While
-    /// somebody accepts, either list may be the later one to show it, and one pass that neither has.
-    fn agreed(&mut self, begun: Instant) -> bool {
-        let from = self.settled_from();
-        let first = self.memory.nobody.filter(|first| *first >= from);
-        let first = first.unwrap_or(begun);
-        self.memory.nobody = Some(first);
-        begun >= first + self.context.timing.listing_delay
     }
 
     /// get-invite of a recorded invite that the directory does not show; once for each pass, and not
@@ -668,16 +658,16 @@ impl Turn<'_> {
     pub(super) fn next_pass(&self, begun: Option<Instant>) -> Instant {
         let now = Instant::now();
         let Some(begun) = begun else { return now };
-        let once_more = |since: Instant| since + self.context.timing.listing_delay;
+        let gone = self
+            .memory
+            .gone
+            .as_ref()
+            .map(|(_, since)| *since + self.context.timing.listing_delay);
         [
             Some(self.counts_from()),
             Some(self.term.began + self.context.timing.settle),
             Some(self.settled_from()),
-            self.memory
-                .gone
-                .as_ref()
-                .map(|(_, since)| once_more(*since)),
-            self.memory.nobody.map(once_more),
+            gone,
         ]
         .into_iter()
         .flatten()
