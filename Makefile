@@ -1,4 +1,4 @@
-.PHONY: demo test check dependencies static image image-test generate bench chaos
+.PHONY: demo test check dependencies static image image-test generate bench bench-peer chaos
 
 # The main job on a real API server and a fake of Astro. KEEP=1 leaves it running until Ctrl-C.
 demo:
@@ -69,6 +69,12 @@ generate:
 bench:
 	cargo build --release --workspace --bin orginvite-operator --bin control-plane --bin bench
 	./target/release/bench --size full --json target/bench.json
+
+# The same for another operator, of controller-runtime, where both can be compared. Needs Go.
+bench-peer:
+	cargo build --release --workspace --bin control-plane --bin bench
+	cd tests/support/peer && go build -o ../../../target/peer .
+	./target/release/bench burst paced deletion --size full --operator target/peer --peer --json target/bench-peer.json
 
 # Everything goes wrong for MINUTES [5], as drawn from SEED [any], with so many PEOPLE [300]. SOAK=1 kills no process
 # and compares what each holds. docs/reliability.md tells what is judged.

@@ -42,6 +42,10 @@ struct Arguments {
     /// The operator [default: the one beside this program].
     #[arg(long, value_name = "FILE")]
     operator: Option<PathBuf>,
+    /// It is another operator, which writes no events and does not read the organization: for burst,
+    /// paced and deletion.
+    #[arg(long, requires = "operator")]
+    peer: bool,
     /// Where everything that was measured is written as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -101,6 +105,7 @@ async fn bench(arguments: Arguments) -> anyhow::Result<bool> {
                     },
                     is_shared: shared.is_some(),
                     operator: operator.clone(),
+                    is_peer: arguments.peer,
                 };
                 let outcomes = scenario
                     .run(&setup, &sizes, arguments.size)

@@ -36,6 +36,8 @@ pub struct Setup {
     pub is_shared: bool,
     /// The operator's program.
     pub operator: PathBuf,
+    /// Whether that is another operator, which is only beside ours.
+    pub is_peer: bool,
 }
 
 /// How many calls a second: of the operator's budget, and of the fake's patience.
@@ -93,6 +95,7 @@ pub struct World {
     pub plane: Arc<ControlPlane>,
     /// Of the namespace and of the Organization.
     pub name: String,
+    pub is_peer: bool,
     is_shared: bool,
     program: PathBuf,
     log: PathBuf,
@@ -112,6 +115,7 @@ impl World {
             client,
             plane: Arc::clone(&setup.plane),
             name,
+            is_peer: setup.is_peer,
             is_shared: setup.is_shared,
             program: setup.operator.clone(),
             log: directory.path().join("operator.log"),
