@@ -315,10 +315,11 @@ impl Turn<'_> {
                 }
                 tracing::info!(invite = %invite.id, "invited");
                 self.count_email(record, attempt);
-                self.tell_sent(record, attempt, &invite);
                 let status = self.sent(record, attempt, &invite);
-                self.record_sent(object, attempt, status, &invite).await?;
-                Ok(Action::await_change())
+                let recorded = self.record_sent(object, attempt, status, &invite).await;
+                // Not before: the API server would be busy with both at once, and Ready is what people wait for.
+                self.tell_sent(record, attempt, &invite);
+                recorded.map(|()| Action::await_change())
             }
             Err(astro::Error::Refused(refusal)) => {
                 tracing::warn!(%refusal, "Astro refused the invitation");
@@ -677,9 +678,10 @@ impl Turn<'_> {
                     absent: true,
                 });
                 self.connection.learn(Verb::Delete, true);
+                let released = self.release().await;
                 let note = format!("Invitation {invite} was taken back");
                 self.context.events.did(self.object, Deed::Revoked, &note);
-                return self.release().await;
+                return released;
             }
             Err(error) => error,
         };
