@@ -231,6 +231,13 @@ impl Directory {
         }
     }
 
+    /// When the last complete pass began, if what it saw is believed.
+    #[must_use]
+    pub fn begun(&self) -> Option<Instant> {
+        let state = self.state.read();
+        state.snapshot.as_ref().map(|snapshot| snapshot.begun)
+    }
+
     /// How reading goes.
     #[must_use]
     pub fn health(&self) -> Health {

@@ -154,10 +154,11 @@ impl Term {
     /// Drops what is known of an address, if nothing has to be known any longer.
     pub fn forget_idle(&self, organization_id: &str, address: &Address, timing: Timing) {
         let key = (organization_id.to_owned(), address.clone());
+        let looked = self.looked(organization_id);
         let mut memories = self.memories.lock();
         if memories
             .get(&key)
-            .is_some_and(|memory| is_idle(memory, timing))
+            .is_some_and(|memory| is_idle(memory, timing, looked))
         {
             memories.remove(&key);
         }
@@ -165,15 +166,33 @@ impl Term {
 
     /// Drops what is known of all addresses of which nothing has to be known any longer.
     pub fn sweep(&self, timing: Timing) {
-        self.memories
-            .lock()
-            .retain(|_, memory| !is_idle(memory, timing));
+        let mut looked = HashMap::new();
+        self.memories.lock().retain(|(organization_id, _), memory| {
+            let looked = *looked
+                .entry(organization_id.clone())
+                .or_insert_with(|| self.looked(organization_id));
+            !is_idle(memory, timing, looked)
+        });
+    }
+
+    /// When the oldest pass began that an organization's addresses are planned from; `None` when there is none.
+    fn looked(&self, organization_id: &str) -> Option<Instant> {
+        let links = self.links.read();
+        let connections = links.values().filter_map(|link| match link {
+            Link::Up(connection) => Some(connection),
+            _ => None,
+        });
+        connections
+            .filter(|connection| connection.organization_id == organization_id)
+            .filter_map(|connection| connection.directory.begun())
+            .min()
     }
 }
 
 /// Whether nobody needs the memory. Whoever has a clone of it plans, or is about to.
-fn is_idle(memory: &SharedMemory, timing: Timing) -> bool {
-    Arc::strong_count(memory) == 1 && memory.try_lock().is_ok_and(|memory| memory.is_idle(timing))
+fn is_idle(memory: &SharedMemory, timing: Timing, looked: Option<Instant>) -> bool {
+    let idle = |memory: &Memory| memory.is_idle(timing, looked);
+    Arc::strong_count(memory) == 1 && memory.try_lock().is_ok_and(|memory| idle(&memory))
 }
 
 #[cfg(test)]

@@ -97,11 +97,16 @@ impl Memory {
         self.written.is_empty()
     }
 
-    /// Whether it could as well be forgotten.
+    /// Whether it could as well be forgotten. `looked` is when the pass began that the address is planned
+    /// from: one from before the last call must not decide (rule 5), and without it would.
     #[must_use]
-    pub fn is_idle(&self, timing: Timing) -> bool {
+    pub fn is_idle(&self, timing: Timing, looked: Option<Instant>) -> bool {
         let over = |at: Option<Instant>, wait: Duration| at.is_none_or(|at| at.elapsed() > wait);
-        over(self.last_call, timing.settle)
+        let seen = match (self.last_call, looked) {
+            (Some(call), Some(looked)) => looked >= call + timing.listing_delay,
+            _ => true,
+        };
+        seen && over(self.last_call, timing.settle)
             && over(self.last_email, timing.spacing)
             && self.written.is_empty()
             && self.underway.is_none()

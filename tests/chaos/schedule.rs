@@ -434,10 +434,12 @@ fn answers(rng: &mut StdRng, operations: &[Operation], count: usize) -> Vec<Wron
         .map(|_| {
             let operation = *operations.choose(rng).unwrap();
             if rng.random_bool(0.3) {
+                let may_be = |answer: &&Answer| !says_absent(operation, answer);
+                let refusals: Vec<&Answer> = refusals.iter().filter(may_be).collect();
                 (
                     operation,
                     HoldPoint::BeforeEffect,
-                    refusals.choose(rng).unwrap().clone(),
+                    (*refusals.choose(rng).unwrap()).clone(),
                 )
             } else {
                 let point = if rng.random_bool(0.3) {
@@ -491,6 +493,15 @@ fn script(rng: &mut StdRng, length: Duration) -> Script {
         }
     }
     acts
+}
+
+/// Whether an answer says that there is no such invitation: of one that is there, it would be a lie.
+fn says_absent(operation: Operation, answer: &Answer) -> bool {
+    match operation {
+        Operation::DeleteInvite => *answer == Answer::Status(404),
+        Operation::GetInvite => matches!(answer, Answer::Status(400 | 404)),
+        _ => false,
+    }
 }
 
 /// Now and then, answers about a person go wrong when something happens to them.

@@ -281,3 +281,25 @@ fn what_may_have_been_taken_back_is_not_handed_over() {
         assert_eq!(world.emails(), 2);
     });
 }
+
+/// What was sent to an address is remembered until a pass shows what came of it, however rarely one comes.
+#[test]
+fn a_pass_from_before_the_last_e_mail_never_decides() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        seconds(1).await;
+        world.create("jane", MEMBER);
+        world.edit("jane", |spec| spec.deletion_policy = DeletionPolicy::Retain);
+        world.has("jane", "x1").await;
+        world.delete("jane");
+        world.gone("jane").await;
+        // Longer than it takes to settle, and shorter than until the next pass.
+        seconds(150).await;
+        world.create("sam", OWNER);
+        world.says("sam", "NotPermitted").await;
+        seconds(1).await;
+        world.edit("sam", |spec| spec.role = MEMBER);
+        world.has("sam", "x1").await;
+        assert_eq!(world.with(|state| state.network.sent(Call::Post)), 1);
+    });
+}

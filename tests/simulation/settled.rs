@@ -20,6 +20,15 @@ use crate::world::{State, World};
 const QUIET: Duration = Duration::from_mins(12);
 /// How long settling may take.
 const LIMIT: Duration = Duration::from_hours(4);
+/// What is said of an invitation that ended otherwise than by an acceptance that anybody saw.
+const OVER: &[&str] = &["InvitationWithdrawn", "ResendLimitReached", "Expired"];
+/// The same where get-invite says that it is pending, until it expires.
+const PENDING_TO_GET: &[&str] = &[
+    "Invited",
+    "InvitationWithdrawn",
+    "ResendLimitReached",
+    "Expired",
+];
 
 /// Waits until the system has settled, and judges what it settled on.
 pub async fn judge(world: &Arc<World>) {
@@ -174,19 +183,15 @@ impl State {
             },
             Standing::Declined | Standing::Withdrawn => match object.spec.resend_when {
                 // Astro says that it is pending, until it expires.
-                _ if self.astro.habits.ended == Ended::OldBody => &[
-                    "Invited",
-                    "InvitationWithdrawn",
-                    "ResendLimitReached",
-                    "Expired",
-                ],
+                _ if self.astro.habits.ended == Ended::OldBody => PENDING_TO_GET,
                 ResendWhen::Gone if resends => &[],
-                _ => &["InvitationWithdrawn", "ResendLimitReached", "Expired"],
+                _ => OVER,
             },
             // Removed before any pass showed the member: nobody can tell it from one that was declined.
-            Standing::Accepted if status.user_id.is_none() => {
-                &["InvitationWithdrawn", "ResendLimitReached", "Expired"]
-            }
+            Standing::Accepted if status.user_id.is_none() => match self.astro.habits.ended {
+                Ended::OldBody => PENDING_TO_GET,
+                _ => OVER,
+            },
             Standing::Accepted => &["MemberRemoved"],
             // Only an heir may have taken over what was revoked meanwhile, in an earlier term.
             Standing::Revoked
