@@ -231,7 +231,7 @@ impl Directory {
         }
     }
 
-    /// When the last complete pass began, if what it saw is believed.
+    /// When the last complete pass began; `None` before the first one, and where nobody may look.
     #[must_use]
     pub fn begun(&self) -> Option<Instant> {
         let state = self.state.read();
@@ -390,7 +390,10 @@ impl Directory {
             let loss = Loss::judge(state.loss.as_ref(), &known, &taken_back, &people);
             let pending = |address: &Address| {
                 let before = state.snapshot.as_ref()?.people.get(address)?;
-                Some(matches!(before, Person::Pending { .. }))
+                Some(matches!(
+                    before,
+                    Person::Pending { .. } | Person::Unidentified
+                ))
             };
             let between = known.iter().filter(|address| {
                 pending(address) == Some(true)
