@@ -93,7 +93,18 @@ async fn bench(arguments: Arguments) -> anyhow::Result<bool> {
         Size::Smoke => Some(Arc::new(ControlPlane::start().await?)),
         Size::Full => None,
     };
-    for scenario in Scenario::chosen(&arguments.scenarios) {
+    let chosen = Scenario::chosen(&arguments.scenarios);
+    for scenario in &chosen {
+        let compares = matches!(
+            scenario,
+            Scenario::Burst | Scenario::Paced | Scenario::Deletion
+        );
+        ensure!(
+            compares || !arguments.peer,
+            "--peer goes with burst, paced and deletion only"
+        );
+    }
+    for scenario in chosen {
         for _ in 0..arguments.repeat {
             let plan = scenario.plan(arguments.size, &arguments.objects);
             // A scenario of its own for each size, so that none inherits another one's API server.
