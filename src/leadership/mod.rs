@@ -158,21 +158,29 @@ impl Term {
         let mut memories = self.memories.lock();
         if memories
             .get(&key)
-            .is_some_and(|memory| is_idle(memory, timing, looked))
+            .is_some_and(|memory| is_unused(memory, |memory| memory.is_idle(timing, looked)))
         {
             memories.remove(&key);
         }
     }
 
-    /// Drops what is known of all addresses of which nothing has to be known any longer.
-    pub fn sweep(&self, timing: Timing) {
+    /// Drops what is known of all addresses of which nothing has to be known any longer. `claimed` tells whether
+    /// there is an object for an address of an organization.
+    pub fn sweep(&self, timing: Timing, claimed: impl Fn(&str, &Address) -> bool) {
         let mut looked = HashMap::new();
-        self.memories.lock().retain(|(organization_id, _), memory| {
-            let looked = *looked
-                .entry(organization_id.clone())
-                .or_insert_with(|| self.looked(organization_id));
-            !is_idle(memory, timing, looked)
-        });
+        self.memories
+            .lock()
+            .retain(|(organization_id, address), memory| {
+                let looked = *looked
+                    .entry(organization_id.clone())
+                    .or_insert_with(|| self.looked(organization_id));
+                let over = |memory: &Memory| {
+                    memory.is_over(timing, looked) && !claimed(organization_id, address)
+                };
+                !is_unused(memory, |memory| {
+                    memory.is_idle(timing, looked) || over(memory)
+                })
+            });
     }
 
     /// When the oldest pass began that an organization's addresses are planned from; `None` when there is none.
@@ -190,66 +198,6 @@ impl Term {
 }
 
 /// Whether nobody needs the memory. Whoever has a clone of it plans, or is about to.
-fn is_idle(memory: &SharedMemory, timing: Timing, looked: Option<Instant>) -> bool {
-    let idle = |memory: &Memory| memory.is_idle(timing, looked);
-    Arc::strong_count(memory) == 1 && memory.try_lock().is_ok_and(|memory| idle(&memory))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VALIDITY: Duration = Duration::from_secs(10);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_term_lasts_while_it_is_renewed_and_never_comes_back() {
-        let leadership = Leadership::new(VALIDITY);
-        assert!(!leadership.leads());
-        let first = leadership.renew(Instant::now()).unwrap();
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(leadership.holds(&first));
-        assert!(
-            leadership.renew(Instant::now()).is_none(),
-            "the same term goes on"
-        );
-        tokio::time::advance(Duration::from_secs(9)).await;
-        assert!(leadership.holds(&first));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!leadership.holds(&first), "it ran out");
-        let second = leadership.renew(Instant::now()).unwrap();
-        assert!(!leadership.holds(&first), "the new one is another one");
-        assert!(leadership.holds(&second));
-        assert!(leadership.resign());
-        assert!(!leadership.holds(&second));
-        assert!(!leadership.resign());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_counts_is_when_the_renewal_was_sent() {
-        let leadership = Leadership::new(VALIDITY);
-        let sent = Instant::now();
-        tokio::time::advance(VALIDITY).await;
-        assert!(leadership.renew(sent).is_none());
-        assert!(!leadership.leads());
-        let sent = Instant::now();
-        tokio::time::advance(Duration::from_secs(4)).await;
-        leadership.renew(sent).unwrap();
-        assert_eq!(leadership.ends_at(), Some(sent + VALIDITY));
-        // An answer that comes after a younger one takes nothing back.
-        assert!(leadership.renew(Instant::now()).is_none());
-        assert!(leadership.renew(sent).is_none());
-        assert_eq!(leadership.ends_at(), Some(Instant::now() + VALIDITY));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_planned_before_the_term_is_open() {
-        let leadership = Leadership::new(VALIDITY);
-        let term = leadership.renew(Instant::now()).unwrap();
-        assert!(leadership.leads() && leadership.holds(&term));
-        assert!(leadership.term().is_none());
-        term.open();
-        assert!(leadership.term().is_some());
-        tokio::time::advance(VALIDITY).await;
-        assert!(leadership.term().is_none());
-    }
+fn is_unused(memory: &SharedMemory, forgettable: impl Fn(&Memory) -> bool) -> bool {
+    Arc::strong_count(memory) == 1 && memory.try_lock().is_ok_and(|memory| forgettable(&memory))
 }

@@ -237,10 +237,7 @@ impl Turn<'_> {
         } else {
             self.refused(refusal, Verb::Delete)
         };
-        if unseen {
-            let status = self.status(record, &state);
-            self.write(object, &status).await?;
-        } else {
+        if !unseen {
             self.close(object, record, attempt, &state).await?;
         }
         Ok(self.again())
@@ -723,6 +720,7 @@ impl Turn<'_> {
         if let Written::Done(object) = self.context.writer.release(self.object).await? {
             tracing::info!("released");
             self.memory.wrote(object.as_ref());
+            self.memory.revoked = None;
             self.memory.taken_back = None;
             self.connection.budget.forget(&self.uid());
         }

@@ -17,8 +17,8 @@ pub struct Memory {
     pub last_call: Option<Instant>,
     /// When the last e-mail to the address was sent.
     pub last_email: Option<Instant>,
-    /// Resource versions of our own last writes, by the object's UID: rule 8.
-    written: Vec<(String, u64)>,
+    /// Resource versions of our own last writes, by the object's UID, and when they were done: rule 8.
+    written: Vec<(String, u64, Instant)>,
     /// ID of an attempt that is patched, with the replaced invite's DELETE answered, and whose POST
     /// was not sent yet.
     pub underway: Option<String>,
@@ -77,15 +77,15 @@ impl Memory {
     /// Remembers our own write of an object.
     pub fn wrote<K: Resource>(&mut self, object: &K) {
         if let (Some(uid), Some(version)) = (object.uid(), version(object.meta())) {
-            self.written.retain(|(known, _)| *known != uid);
-            self.written.push((uid, version));
+            self.written.retain(|(known, ..)| *known != uid);
+            self.written.push((uid, version, Instant::now()));
         }
     }
 
     /// Whether a cache that shows `objects` for the address has caught up with our own last writes.
     /// An object that is not there any more has.
     pub fn caught_up<K: Resource>(&mut self, objects: &[&K]) -> bool {
-        self.written.retain(|(uid, written)| {
+        self.written.retain(|(uid, written, _)| {
             objects
                 .iter()
                 .find(|object| object.meta().uid.as_ref() == Some(uid))
@@ -97,17 +97,10 @@ impl Memory {
         self.written.is_empty()
     }
 
-    /// Whether it could as well be forgotten. `looked` is when the pass began that the address is planned
-    /// from: one from before the last call must not decide (rule 5), and without it would.
+    /// Whether it could as well be forgotten, while there are objects for the address.
     #[must_use]
     pub fn is_idle(&self, timing: Timing, looked: Option<Instant>) -> bool {
-        let over = |at: Option<Instant>, wait: Duration| at.is_none_or(|at| at.elapsed() > wait);
-        let seen = match (self.last_call, looked) {
-            (Some(call), Some(looked)) => looked >= call + timing.listing_delay,
-            _ => true,
-        };
-        seen && over(self.last_call, timing.settle)
-            && over(self.last_email, timing.spacing)
+        self.is_over(timing, looked)
             && self.written.is_empty()
             && self.underway.is_none()
             && self.revoked.is_none()
@@ -118,6 +111,22 @@ impl Memory {
             && self.unlisted.is_none()
             && self.named.is_none()
             && self.retry_at.is_none()
+    }
+
+    /// Whether nothing of it matters to an object that comes later. `looked` is when the pass began that the
+    /// address is planned from: one from before the last call must not decide (rule 5), and without the
+    /// memory it would.
+    #[must_use]
+    pub fn is_over(&self, timing: Timing, looked: Option<Instant>) -> bool {
+        let over = |at: Option<Instant>, wait: Duration| at.is_none_or(|at| at.elapsed() > wait);
+        let seen = match (self.last_call, looked) {
+            (Some(call), Some(looked)) => looked >= call + timing.listing_delay,
+            _ => true,
+        };
+        let written = self.written.iter().map(|(.., at)| *at).max();
+        seen && over(self.last_call, timing.settle)
+            && over(self.last_email, timing.spacing)
+            && over(written, timing.settle)
     }
 
     /// A call that could change the address ended now.
@@ -141,4 +150,37 @@ impl Memory {
 /// Resource versions of one resource are ordered numbers (Kubernetes API conventions since 1.35).
 pub(crate) fn version(metadata: &ObjectMeta) -> Option<u64> {
     metadata.resource_version.as_ref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::OrgInvite;
+
+    const TIMING: Timing = Timing {
+        listing_delay: Duration::from_secs(10),
+        settle: Duration::from_secs(90),
+        spacing: Duration::from_mins(10),
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn it_matters_until_a_pass_shows_what_was_done_and_it_has_settled() {
+        let began = Instant::now();
+        let mut memory = Memory::default();
+        assert!(memory.is_over(TIMING, Some(began)));
+        memory.called();
+        let mut object: OrgInvite = serde_json::from_value(serde_json::json!({
+            "metadata": {"uid": "u"},
+            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+        }))
+        .unwrap();
+        object.metadata.resource_version = Some("7".to_owned());
+        memory.wrote(&object);
+        let looked = began + TIMING.listing_delay;
+        assert!(!memory.is_over(TIMING, Some(looked)), "it has not settled");
+        tokio::time::advance(TIMING.settle + Duration::from_secs(1)).await;
+        assert!(!memory.is_over(TIMING, Some(began)), "no pass since");
+        assert!(memory.is_over(TIMING, Some(looked)));
+        assert!(!memory.is_idle(TIMING, Some(looked)), "the cache may lag");
+    }
 }

@@ -122,7 +122,9 @@ async fn attend(
         }
     };
     let connection = connect(object, name, token, term, context);
-    term.sweep(context.timing);
+    term.sweep(context.timing, |organization_id, address| {
+        !context.claimants(address, organization_id).is_empty()
+    });
     let acknowledged = acknowledge(object, name, &connection, context);
     report::report(object, &connection, needed_by, acknowledged, context).await?;
     Ok(Action::requeue(RECOUNT))
