@@ -720,8 +720,6 @@ impl Turn<'_> {
         if let Written::Done(object) = self.context.writer.release(self.object).await? {
             tracing::info!("released");
             self.memory.wrote(object.as_ref());
-            self.memory.revoked = None;
-            self.memory.taken_back = None;
             self.connection.budget.forget(&self.uid());
         }
         Ok(Action::await_change())
