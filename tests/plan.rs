@@ -214,11 +214,11 @@ fn send(replaces: Option<&str>) -> Step {
 }
 
 /// In place of an invitation that an earlier attempt may have deleted.
-fn replace_unseen(id: &str) -> Step {
+fn replace_unseen(id: &str, resends: u32) -> Step {
     Step::Send {
         replaces: Some(id.to_owned()),
         unseen: true,
-        resends: 0,
+        resends,
         request: None,
     }
 }
@@ -697,13 +697,13 @@ fn attempt_open() {
                 role: ADMIN,
                 ..replacing()
             },
-            replace_unseen("x1"),
+            replace_unseen("x1", 0),
             "Unchanged",
         ),
         (
             "replaced: nothing is left",
             replacing(),
-            replace_unseen("x1"),
+            replace_unseen("x1", 0),
             "Unchanged",
         ),
         (
@@ -1306,7 +1306,7 @@ fn resends() {
                 record: after(1),
                 ..Case::default()
             },
-            resend(Some("x1"), 2, None),
+            replace_unseen("x1", 2),
             "Unchanged",
         ),
     ]);
