@@ -15,7 +15,9 @@ use tokio::time::{sleep, timeout};
 use crate::cable::Cable;
 use crate::people::{Person, rewrite};
 use crate::schedule::{Act, Fault, Strike};
-use crate::stage::{LEASE, LISTING_DELAY, REQUEST_DEADLINE, ROLES, SETTLE, Stage, TEAMS};
+use crate::stage::{
+    Forbidden, LEASE, LISTING_DELAY, REQUEST_DEADLINE, ROLES, SETTLE, Stage, TEAMS,
+};
 
 /// The faults' own people: they are invited when a fault needs it.
 pub struct Cast {
@@ -127,6 +129,7 @@ impl Cast {
                     {"namespaces": others.collect::<Vec<_>>(), "roles": ROLES},
                     {"namespaces": [TEAMS[*team]], "roles": kept.collect::<Vec<_>>()},
                 ]);
+                let edited = Instant::now();
                 let generation = stage.edit_organization(&json!({"allow": allow})).await;
                 let is_observed = stage.is_observed(generation).await;
                 let begun = Instant::now() + TURN;
@@ -136,11 +139,17 @@ impl Cast {
                 let over = Instant::now();
                 let everything = json!([{"namespaceSelector": {}, "roles": ROLES}]);
                 stage.edit_organization(&json!({"allow": everything})).await;
-                if !is_observed {
-                    return Err("nobody noticed".to_owned());
+                stage.forbidden.lock().push(Forbidden {
+                    team: *team,
+                    role: *role,
+                    known: is_observed.then_some((begun, over)),
+                    at_all: (edited, Instant::now() + SETTLE),
+                });
+                if is_observed {
+                    Ok(String::new())
+                } else {
+                    Err("nobody noticed".to_owned())
                 }
-                stage.forbidden.lock().push((*team, *role, begun, over));
-                Ok(String::new())
             }
             Fault::KillInFlight => self.kill_in_flight(lasts).await,
             Fault::KillBeforeStatusWrite => self.kill_at_status_write(lasts, false).await,

@@ -14,7 +14,7 @@ use support::fake_astro::{Call, InviteState, Mail, Operation, Outcome, SECRET_PR
 
 use crate::faults::TOO_LONG;
 use crate::people::{Account, Person};
-use crate::stage::{REQUEST_DEADLINE, ROLES, SETTLE, SPACING, Stage};
+use crate::stage::{REQUEST_DEADLINE, ROLES, SETTLE, SPACING, Stage, Window};
 
 /// Astro's clock is known to a second, and an e-mail's moment to the time of a call.
 const CLOCK: Duration = Duration::from_millis(1500);
@@ -69,7 +69,11 @@ impl<'a> Judge<'a> {
                     .iter()
                     .filter(|before| self.slipped(&account, before, arrived(before.call), &calls))
                     .count();
-                let barred = self.barred_heirs(&account);
+                let barred = mails[..n]
+                    .iter()
+                    .filter(|before| self.had_barred_heir(&account, before, &calls))
+                    .count()
+                    .min(account.replaced.len());
                 if n + 1 > causes + more + slipped + barred {
                     problem(format!("e-mail {} where there were {causes} causes", n + 1));
                 }
@@ -123,14 +127,9 @@ impl<'a> Judge<'a> {
     /// Calls that changed Astro while the Organization was suspended.
     fn during_suspension(&self, calls: &[Call]) -> Vec<String> {
         let suspensions = self.stage.suspensions.lock();
-        let during = |at: Instant| {
-            suspensions
-                .iter()
-                .any(|(from, to)| (*from..*to).contains(&at))
-        };
         let calls = calls.iter();
         calls
-            .filter(|call| call.operation.changes_something() && during(call.at))
+            .filter(|call| call.operation.changes_something() && during(&suspensions, call.at))
             .map(|call| format!("{:?} of {:?} while suspended", call.operation, call.email))
             .collect()
     }
@@ -138,37 +137,34 @@ impl<'a> Judge<'a> {
     /// Whether the only namespace that ever had an object for the address might not give the role of the e-mail.
     fn is_forbidden(&self, account: &Account, mail: &Mail, sent: Instant) -> bool {
         let forbidden = self.stage.forbidden.lock();
-        forbidden.iter().any(|(team, role, from, to)| {
-            account.teams.iter().eq([team])
-                && mail.role == ROLES[*role]
-                && (*from..*to).contains(&sent)
+        forbidden.iter().any(|policy| {
+            account.teams.iter().eq([&policy.team])
+                && mail.role == ROLES[policy.role]
+                && during(policy.known.as_slice(), sent)
         })
     }
 
-    /// Who may not invite a person takes nothing over: what an object was to hand to another namespace is taken back,
-    /// and there is an e-mail once the policy allows it again.
-    fn barred_heirs(&self, account: &Account) -> usize {
+    /// Whether the invitation of the e-mail was taken back while another object was there to take it over, whose namespace
+    /// might not do so: that one has an e-mail of its own once it may.
+    fn had_barred_heir(&self, account: &Account, mail: &Mail, calls: &[Call]) -> bool {
         let forbidden = self.stage.forbidden.lock();
-        let is_barred = |at: Instant| {
-            forbidden.iter().any(|(team, _, from, to)| {
-                account.teams.contains(team) && *from <= at + 2 * SETTLE && at <= *to + SETTLE
-            })
-        };
-        let heirs = account.replaced.iter();
-        heirs.filter(|at| is_barred(**at)).count()
+        let barred: Vec<Window> = forbidden
+            .iter()
+            .filter(|policy| account.teams.contains(&policy.team))
+            .map(|policy| policy.at_all)
+            .collect();
+        deletes(calls, &mail.invite_id).any(|call| {
+            during(&barred, call.at) && account.replaced.iter().any(|at| *at <= call.at + CLOCK)
+        })
     }
 
     /// Kubernetes may remove an object though a finalizer was set while its deletion was under way. What was sent for
     /// it and recorded nowhere is taken back, and whoever was to take over has an e-mail of its own.
     fn slipped(&self, account: &Account, mail: &Mail, sent: Instant, calls: &[Call]) -> bool {
-        let is_revocation = |call: &&Call| {
-            call.operation == Operation::DeleteInvite
-                && call.invite_id.as_ref() == Some(&mail.invite_id)
-        };
         if self.stage.witness.first_owner(&mail.invite_id).is_some() {
             return false;
         }
-        let Some(revoked) = calls.iter().find(is_revocation) else {
+        let Some(revoked) = deletes(calls, &mail.invite_id).next() else {
             return false;
         };
         let mut replaced = account.replaced.iter();
@@ -211,28 +207,17 @@ impl<'a> Judge<'a> {
         let mut calls = calls.iter().filter(|call| {
             call.operation.changes_something() && call.email.as_deref() == Some(&person.email)
         });
-        let is_blind = |at: Instant| {
-            blindness
-                .iter()
-                .any(|(from, to)| (*from..*to).contains(&at))
-        };
-        calls.any(|call| is_blind(call.at)) || person.account().acts.into_iter().any(is_blind)
+        let mut acts = person.account().acts.into_iter();
+        calls.any(|call| during(&blindness, call.at)) || acts.any(|at| during(&blindness, at))
     }
 
     /// Whether a DELETE of the invitation had no answer while nobody could look: without a look, one that the operator took
     /// is like one that was declined.
     fn deleted_blindly(&self, invite: &str, calls: &[Call]) -> bool {
         let blindness = self.stage.blindness.lock();
-        let mut unheard = calls.iter().filter(|call| {
-            call.operation == Operation::DeleteInvite
-                && call.invite_id.as_deref() == Some(invite)
-                && !matches!(call.outcome, Outcome::Status(200..300))
-        });
-        unheard.any(|call| {
-            blindness
-                .iter()
-                .any(|(from, to)| (*from..*to).contains(&call.at))
-        })
+        let mut unheard = deletes(calls, invite)
+            .filter(|call| !matches!(call.outcome, Outcome::Status(200..300)));
+        unheard.any(|call| during(&blindness, call.at))
     }
 
     /// Whether the person's invitation expired, earlier than it had said, before nobody could look or meanwhile. Without a
@@ -528,6 +513,17 @@ impl<'a> Judge<'a> {
             .map(|(at, what)| format!("{:.2} s {what}", (at - begun.unwrap()).as_secs_f64()))
             .collect()
     }
+}
+
+fn during(windows: &[Window], at: Instant) -> bool {
+    windows.iter().any(|(from, to)| (*from..*to).contains(&at))
+}
+
+/// The calls that were to delete the invite.
+fn deletes<'a>(calls: &'a [Call], invite: &str) -> impl Iterator<Item = &'a Call> {
+    calls.iter().filter(move |call| {
+        call.operation == Operation::DeleteInvite && call.invite_id.as_deref() == Some(invite)
+    })
 }
 
 fn recorded(object: &OrgInvite) -> Option<&str> {

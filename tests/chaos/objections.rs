@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::judge::Judge;
 use crate::people::Person;
 use crate::schedule::Act;
-use crate::stage::Stage;
+use crate::stage::{Forbidden, Stage};
 
 fn objects(problems: &[String], to: &str) {
     assert!(
@@ -70,7 +70,12 @@ async fn the_judge_objects_to_what_must_not_be() {
     let now = Instant::now();
     let (from, to) = (now, now + Duration::from_hours(1));
     stage.suspensions.lock().push((from, to));
-    stage.forbidden.lock().push((2, 0, from, to));
+    stage.forbidden.lock().push(Forbidden {
+        team: 2,
+        role: 0,
+        known: Some((from, to)),
+        at_all: (from, to),
+    });
     post(&stage, &liar.email).await;
     let emails = judge.emails();
     objects(

@@ -218,8 +218,7 @@ async fn converge(stage: &Stage, judge: &Judge<'_>, over: Instant) -> Vec<String
                 .await;
             edited = true;
         }
-        // An e-mail too many stays one.
-        if over.elapsed() > CONVERGENCE || !judge.emails().is_empty() {
+        if over.elapsed() > CONVERGENCE {
             return problems;
         }
         sleep(Duration::from_millis(500)).await;

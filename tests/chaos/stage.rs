@@ -62,6 +62,21 @@ pub struct Life {
     pub samples: Vec<(Duration, Holds)>,
 }
 
+/// From the first moment to before the second.
+pub type Window = (Instant, Instant);
+
+/// A policy that does not let a namespace give a role.
+pub struct Forbidden {
+    /// Index of [`TEAMS`].
+    pub team: usize,
+    /// Index of [`ROLES`].
+    pub role: usize,
+    /// When the operators knew of it for certain.
+    pub known: Option<Window>,
+    /// When they may have known of it.
+    pub at_all: Window,
+}
+
 pub struct Stage {
     pub client: Client,
     pub plane: ControlPlane,
@@ -71,15 +86,14 @@ pub struct Stage {
     replicas: Mutex<Vec<Replica>>,
     dir: tempfile::TempDir,
     /// When lists lagged too much.
-    pub lags: Mutex<Vec<(Instant, Instant)>>,
+    pub lags: Mutex<Vec<Window>>,
     /// When Astro's clock jumped.
     pub jumps: Mutex<Vec<Instant>>,
     /// When the token might not list users, until the operators listed them again.
-    pub blindness: Mutex<Vec<(Instant, Instant)>>,
+    pub blindness: Mutex<Vec<Window>>,
     /// When the operators knew that the Organization was suspended.
-    pub suspensions: Mutex<Vec<(Instant, Instant)>>,
-    /// When they knew that a namespace might not give a role: indexes of [`TEAMS`] and [`ROLES`].
-    pub forbidden: Mutex<Vec<(usize, usize, Instant, Instant)>>,
+    pub suspensions: Mutex<Vec<Window>>,
+    pub forbidden: Mutex<Vec<Forbidden>>,
     pub lives: Mutex<Vec<Life>>,
     /// What the admin servers answered.
     pub metrics: Mutex<Vec<String>>,
