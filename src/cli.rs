@@ -11,6 +11,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 use jiff::SignedDuration;
 use rand::RngExt as _;
 use rand::distr::Alphanumeric;
+use reqwest::header::{self, HeaderValue};
 use secrecy::SecretString;
 
 use crate::astro::budget::Rates;
@@ -279,6 +280,9 @@ async fn cluster() -> Result<kube::Config, String> {
     if from_environment && Matcher::from_env().intercept(&config.cluster_url).is_none() {
         config.proxy_url = None;
     }
+    // The API server's log and the managed fields name who wrote by that.
+    let agent = HeaderValue::from_static(crate::USER_AGENT);
+    config.headers.push((header::USER_AGENT, agent));
     Ok(config)
 }
 

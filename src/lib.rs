@@ -18,3 +18,6 @@ pub mod state_metrics;
 pub mod stored;
 pub mod takeover;
 pub mod telemetry;
+
+/// How its requests to Astro and to the cluster name it.
+pub const USER_AGENT: &str = concat!("orginvite-operator/", env!("CARGO_PKG_VERSION"));

@@ -107,7 +107,7 @@ impl Endpoint {
         }
         let builder = || {
             let builder = reqwest::Client::builder()
-                .user_agent(concat!("orginvite-operator/", env!("CARGO_PKG_VERSION")))
+                .user_agent(crate::USER_AGENT)
                 .connect_timeout(CONNECT_DEADLINE)
                 .timeout(deadline);
             // A proxy of the environment would get the token in clear.

@@ -1,5 +1,6 @@
 //! An applied OrgInvite becomes an invitation, and takes it back when it goes.
 
+use kube::ResourceExt as _;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
 use crate::world::{World, condition, invite_id, uid};
@@ -39,6 +40,13 @@ async fn created_the_person_is_invited_once_and_the_status_is_complete() {
     assert_eq!(world.astro.emails_to("jane+astro@example.com"), 1);
     // The attempt and the status.
     world.wrote("jane", 2).await;
+    let own: Vec<Option<&str>> = object
+        .managed_fields()
+        .iter()
+        .filter(|fields| fields.manager.as_deref() == Some("orginvite-operator"))
+        .map(|fields| fields.subresource.as_deref())
+        .collect();
+    assert_eq!(own, [None, Some("status")], "it says who wrote what");
 }
 
 #[tokio::test(flavor = "multi_thread")]
