@@ -126,7 +126,7 @@ fn every_reason_is_told_somewhere() {
     assert_eq!(idle.collect::<Vec<_>>(), Vec::<&Reason>::new());
 }
 
-/// What the code says in one go; `tests/plan.rs` has the rest.
+/// What the code says in one go; `tests/plan` has the rest.
 #[test]
 fn reasons_are_told_by_the_conditions_that_they_name() {
     let places = [

@@ -1,10 +1,4 @@
-//! One address, one claim, row by row. Pure: no cluster, no clock.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
+//! One address, one claim, row by row.
 
 use std::sync::Arc;
 

@@ -1,0 +1,255 @@
+//! An attempt is open: nobody knows yet what became of it.
+
+use orginvite_operator::plan::{Own, Sight, Step};
+
+use crate::case::{ADMIN, Case, MEMBER, OWNER, attempt, found, member, pending, recorded};
+use crate::table::{adopt, replace_unseen, send, table};
+
+#[test]
+fn attempt_open() {
+    let first = || Case {
+        open: attempt(None),
+        ..Case::default()
+    };
+    let replacing = || Case {
+        open: attempt(Some("x1")),
+        record: recorded(),
+        ..Case::default()
+    };
+    let underway = || Own {
+        underway: Some("a2".to_owned()),
+        ..Own::default()
+    };
+    table(vec![
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "absent, not settled",
+            Case {
+                settled: false,
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "pending, not settled",
+            Case {
+                settled: false,
+                sight: pending("x2"),
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        ("absent", first(), send(None), "Unchanged"),
+        (
+            "found",
+            Case {
+                sight: pending("x2"),
+                ..first()
+            },
+            adopt("x2", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "found, without a role: the attempt's, not the spec's",
+            Case {
+                role: ADMIN,
+                sight: Sight::Pending(vec![found("x2", None)]),
+                ..first()
+            },
+            Step::Adopt {
+                found: found("x2", None),
+                role: MEMBER,
+            },
+            "Unchanged",
+        ),
+        (
+            "member",
+            Case {
+                sight: member(MEMBER),
+                ..first()
+            },
+            Step::Close,
+            "AlreadyMember",
+        ),
+        (
+            "barred",
+            Case {
+                sight: Sight::Barred,
+                ..first()
+            },
+            Step::Close,
+            "PersonInactive",
+        ),
+        (
+            "held by another",
+            Case {
+                held: true,
+                ..first()
+            },
+            Step::Close,
+            "Conflict",
+        ),
+        (
+            "not permitted any more",
+            Case {
+                role: OWNER,
+                ..first()
+            },
+            Step::Close,
+            "NotPermitted",
+        ),
+        (
+            "replaced: only the old one is left",
+            Case {
+                sight: pending("x1"),
+                ..replacing()
+            },
+            send(Some("x1")),
+            "Unchanged",
+        ),
+        (
+            "replaced: a new one as well",
+            Case {
+                sight: Sight::Pending(vec![found("x2", Some(MEMBER)), found("x1", Some(MEMBER))]),
+                ..replacing()
+            },
+            Step::Drop("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "replaced: another object has it",
+            Case {
+                shared: true,
+                sight: pending("x1"),
+                ..replacing()
+            },
+            send(None),
+            "Unchanged",
+        ),
+        (
+            "deletion, not settled",
+            Case {
+                deleting: true,
+                settled: false,
+                ..first()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "deletion, nothing found",
+            Case {
+                deleting: true,
+                ..first()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "deletion, found: recorded first",
+            Case {
+                deleting: true,
+                sight: pending("x2"),
+                ..first()
+            },
+            adopt("x2", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "deletion, the old one left",
+            Case {
+                deleting: true,
+                sight: pending("x1"),
+                ..replacing()
+            },
+            Step::Drop("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "under way, the look shows nobody",
+            Case {
+                own: underway(),
+                settled: false,
+                ..replacing()
+            },
+            Step::Post,
+            "Unchanged",
+        ),
+        (
+            "under way, the term is too young",
+            Case {
+                own: underway(),
+                settled: false,
+                term_settled: false,
+                ..replacing()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "under way, the person accepted",
+            Case {
+                own: underway(),
+                sight: member(MEMBER),
+                ..replacing()
+            },
+            Step::Close,
+            "Accepted",
+        ),
+        (
+            "under way, somebody else invited",
+            Case {
+                own: underway(),
+                sight: pending("x7"),
+                ..replacing()
+            },
+            adopt("x7", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "under way, the role edited again",
+            Case {
+                own: underway(),
+                role: ADMIN,
+                ..replacing()
+            },
+            replace_unseen("x1", 0),
+            "Unchanged",
+        ),
+        (
+            "replaced: nothing is left",
+            replacing(),
+            replace_unseen("x1", 0),
+            "Unchanged",
+        ),
+        (
+            "under way, deleted meanwhile",
+            Case {
+                own: underway(),
+                deleting: true,
+                ..replacing()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..first()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+    ]);
+}

@@ -1,0 +1,271 @@
+//! The object is being deleted.
+
+use jiff::ToSpan;
+use orginvite_operator::claims::Heir;
+use orginvite_operator::plan::{Own, Sight, Step};
+use orginvite_operator::resources::OrgInviteStatus;
+
+use crate::case::{Case, MEMBER, OWNER, attempt, found, member, now, pending, recorded};
+use crate::table::table;
+
+#[test]
+fn deletion() {
+    let has = || Case {
+        deleting: true,
+        record: recorded(),
+        sight: pending("x1"),
+        ..Case::default()
+    };
+    let revoke = Step::Revoke("x1".to_owned());
+    let absent = || Own {
+        revoke_answered_absent: true,
+        ..Own::default()
+    };
+    let refused = || Own {
+        revoke_refused: true,
+        ..Own::default()
+    };
+    table(vec![
+        (
+            "nothing sent",
+            Case {
+                deleting: true,
+                sight: Sight::NotYet,
+                ..Case::default()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        ("pending", has(), revoke.clone(), "Unchanged"),
+        (
+            "absent",
+            Case {
+                sight: Sight::Absent,
+                ..has()
+            },
+            revoke.clone(),
+            "Unchanged",
+        ),
+        (
+            "somebody else's invite beside it",
+            Case {
+                sight: pending("x9"),
+                ..has()
+            },
+            revoke.clone(),
+            "Unchanged",
+        ),
+        (
+            "member",
+            Case {
+                sight: member(MEMBER),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "404, and a look",
+            Case {
+                own: absent(),
+                sight: Sight::Absent,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "404, and no look yet",
+            Case {
+                own: absent(),
+                sight: Sight::NotYet,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "400, and not pending",
+            Case {
+                own: refused(),
+                sight: Sight::Absent,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "400, and still pending",
+            Case {
+                own: refused(),
+                ..has()
+            },
+            revoke.clone(),
+            "Unchanged",
+        ),
+        (
+            "somebody waits for it",
+            Case {
+                heir: Heir::Waiting,
+                ..has()
+            },
+            Step::Rest,
+            "HandingOver",
+        ),
+        (
+            "somebody recorded it",
+            Case {
+                heir: Heir::Recorded,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "another live object records it",
+            Case {
+                shared: true,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "now it gives what is not allowed",
+            Case {
+                sight: Sight::Pending(vec![found("x1", Some(OWNER))]),
+                ..has()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "sent when it was allowed",
+            Case {
+                role: OWNER,
+                record: OrgInviteStatus {
+                    role: Some(OWNER),
+                    ..recorded()
+                },
+                sight: Sight::Pending(vec![found("x1", Some(OWNER))]),
+                ..has()
+            },
+            revoke,
+            "Unchanged",
+        ),
+    ]);
+}
+
+#[test]
+fn deletion_with_retain() {
+    let has = || Case {
+        deleting: true,
+        retain: true,
+        record: recorded(),
+        sight: pending("x1"),
+        ..Case::default()
+    };
+    let soon = || Own {
+        settles_at: Some(now() + 1.minute()),
+        ..Own::default()
+    };
+    let over = || Own {
+        settles_at: Some(now()),
+        ..Own::default()
+    };
+    table(vec![
+        ("pending", has(), Step::Release, "Unchanged"),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                own: soon(),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "attempt open",
+            Case {
+                open: attempt(None),
+                own: soon(),
+                ..has()
+            },
+            Step::AwaitTime(now() + 1.minute()),
+            "Settling",
+        ),
+        (
+            "attempt open long enough",
+            Case {
+                open: attempt(None),
+                own: over(),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "attempt open long enough, and no pass since",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Settling",
+        ),
+        (
+            "attempt open long enough, unreadable",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "attempt open long enough, and nobody can look",
+            Case {
+                open: attempt(None),
+                own: over(),
+                settled: false,
+                sight: Sight::Blind,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+    ]);
+}

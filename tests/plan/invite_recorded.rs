@@ -1,0 +1,208 @@
+//! An invite is recorded, and nothing is to be sent by itself.
+
+use jiff::ToSpan;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use orginvite_operator::plan::{Lookup, Sight, Step};
+use orginvite_operator::resources::OrgInviteStatus;
+use orginvite_operator::resources::org_invite::ResendWhen;
+
+use crate::case::{ADMIN, Case, MEMBER, OWNER, found, member, now, pending, recorded};
+use crate::table::{adopt, send, table};
+
+#[test]
+fn invite_recorded() {
+    let has = || Case {
+        record: recorded(),
+        sight: pending("x1"),
+        ..Case::default()
+    };
+    let old = OrgInviteStatus {
+        expires_at: Some(Time(now() - 1.hour())),
+        ..recorded()
+    };
+    let expiry = Step::AwaitTime(now() + 24.hours() + 5.minutes());
+    table(vec![
+        ("pending", has(), expiry.clone(), "Invited"),
+        (
+            "not known yet",
+            Case {
+                sight: Sight::NotYet,
+                ..has()
+            },
+            expiry.clone(),
+            "Unchanged",
+        ),
+        (
+            "unreadable",
+            Case {
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "role edited",
+            Case {
+                role: ADMIN,
+                ..has()
+            },
+            send(Some("x1")),
+            "Unchanged",
+        ),
+        (
+            "role edited, not known yet",
+            Case {
+                role: ADMIN,
+                sight: Sight::NotYet,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "role edited to what is not allowed",
+            Case {
+                role: OWNER,
+                ..has()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "role edited, but now it gives what is not allowed",
+            Case {
+                role: ADMIN,
+                sight: Sight::Pending(vec![found("x1", Some(OWNER))]),
+                ..has()
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "another invite",
+            Case {
+                sight: pending("x2"),
+                ..has()
+            },
+            adopt("x2", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "another invite, not settled",
+            Case {
+                sight: pending("x2"),
+                settled: false,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "member",
+            Case {
+                sight: member(MEMBER),
+                ..has()
+            },
+            Step::Rest,
+            "Accepted",
+        ),
+        (
+            "member with another role: told, not changed",
+            Case {
+                sight: member(ADMIN),
+                ..has()
+            },
+            Step::Rest,
+            "RoleDiffers",
+        ),
+        (
+            "member after the expiry",
+            Case {
+                record: old.clone(),
+                sight: member(MEMBER),
+                ..has()
+            },
+            Step::Rest,
+            "Accepted",
+        ),
+        (
+            "expired",
+            Case {
+                record: old.clone(),
+                sight: Sight::Absent,
+                resend_when: ResendWhen::Never,
+                ..has()
+            },
+            Step::Rest,
+            "Expired",
+        ),
+        (
+            "listed until later than recorded",
+            Case {
+                record: old,
+                ..has()
+            },
+            expiry.clone(),
+            "Invited",
+        ),
+        (
+            "missed by the list only",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::Exists,
+                ..has()
+            },
+            expiry,
+            "Invited",
+        ),
+        (
+            "gone, one pass",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::GoneOnce,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "gone, two passes",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::Gone,
+                ..has()
+            },
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "no answer from get-invite",
+            Case {
+                sight: Sight::Absent,
+                lookup: Lookup::Unknown("500".to_owned()),
+                ..has()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "barred",
+            Case {
+                sight: Sight::Barred,
+                ..has()
+            },
+            Step::Rest,
+            "PersonInactive",
+        ),
+        (
+            "an older object holds it",
+            Case {
+                held: true,
+                ..has()
+            },
+            Step::Rest,
+            "Conflict",
+        ),
+    ]);
+}
