@@ -155,7 +155,7 @@ pub(crate) fn version(metadata: &ObjectMeta) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resources::OrgInvite;
+    use crate::resources::{OrgInvite, Reason};
 
     const TIMING: Timing = Timing {
         listing_delay: Duration::from_secs(10),
@@ -163,24 +163,146 @@ mod tests {
         spacing: Duration::from_mins(10),
     };
 
+    fn object(uid: &str, version: u64) -> OrgInvite {
+        let mut object: OrgInvite = serde_json::from_value(serde_json::json!({
+            "metadata": {"uid": uid},
+            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+        }))
+        .unwrap();
+        object.metadata.resource_version = Some(version.to_string());
+        object
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_matters_until_a_pass_shows_what_was_done_and_it_has_settled() {
         let began = Instant::now();
         let mut memory = Memory::default();
         assert!(memory.is_over(TIMING, Some(began)));
         memory.called();
-        let mut object: OrgInvite = serde_json::from_value(serde_json::json!({
-            "metadata": {"uid": "u"},
-            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
-        }))
-        .unwrap();
-        object.metadata.resource_version = Some("7".to_owned());
-        memory.wrote(&object);
+        memory.wrote(&object("u", 7));
         let looked = began + TIMING.listing_delay;
         assert!(!memory.is_over(TIMING, Some(looked)), "it has not settled");
         tokio::time::advance(TIMING.settle + Duration::from_secs(1)).await;
         assert!(!memory.is_over(TIMING, Some(began)), "no pass since");
         assert!(memory.is_over(TIMING, Some(looked)));
         assert!(!memory.is_idle(TIMING, Some(looked)), "the cache may lag");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn it_matters_until_the_next_e_mail_may_go_out() {
+        let memory = Memory {
+            last_email: Some(Instant::now()),
+            ..Memory::default()
+        };
+        tokio::time::advance(TIMING.spacing).await;
+        assert!(!memory.is_over(TIMING, None));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(memory.is_over(TIMING, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_matters_until_its_last_write_has_settled() {
+        let mut memory = Memory::default();
+        memory.wrote(&object("u", 7));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        memory.wrote(&object("v", 8));
+        tokio::time::advance(TIMING.settle).await;
+        assert!(!memory.is_over(TIMING, None));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(memory.is_over(TIMING, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whatever_it_knows_keeps_it() {
+        let named = || Some("x1".to_owned());
+        let since = Instant::now();
+        assert!(Memory::default().is_idle(TIMING, None));
+        for memory in [
+            Memory {
+                underway: named(),
+                ..Memory::default()
+            },
+            Memory {
+                revoked: Some(Revoked {
+                    invite: "x1".to_owned(),
+                    absent: true,
+                }),
+                ..Memory::default()
+            },
+            Memory {
+                taken_back: named(),
+                ..Memory::default()
+            },
+            Memory {
+                refused: Some(Box::new((
+                    Occasion {
+                        uid: "u".to_owned(),
+                        generation: 1,
+                        connection: 1,
+                        policy: 1,
+                        request: None,
+                    },
+                    Saying {
+                        reason: Reason::Refused,
+                        message: String::new(),
+                    },
+                ))),
+                ..Memory::default()
+            },
+            Memory {
+                gone: Some(("x1".to_owned(), since)),
+                ..Memory::default()
+            },
+            Memory {
+                watched: Some(Box::new(("x1".to_owned(), since, Lookup::Exists))),
+                ..Memory::default()
+            },
+            Memory {
+                unlisted: named(),
+                ..Memory::default()
+            },
+            Memory {
+                named: Some(Box::new((
+                    "x1".to_owned(),
+                    Named::Refused("404".to_owned()),
+                ))),
+                ..Memory::default()
+            },
+            Memory {
+                retry_at: Some(since),
+                ..Memory::default()
+            },
+            Memory {
+                last_call: Some(since),
+                ..Memory::default()
+            },
+        ] {
+            assert!(!memory.is_idle(TIMING, None), "{memory:?}");
+        }
+    }
+
+    #[test]
+    fn a_cache_has_caught_up_when_it_shows_every_write() {
+        let mut memory = Memory::default();
+        assert!(memory.caught_up::<OrgInvite>(&[]));
+        memory.wrote(&object("u", 7));
+        memory.wrote(&object("v", 9));
+        assert!(!memory.caught_up(&[&object("u", 6), &object("v", 8)]));
+        assert!(!memory.caught_up(&[&object("u", 7), &object("v", 8)]));
+        assert!(memory.caught_up(&[&object("u", 7), &object("v", 10)]));
+        memory.wrote(&object("u", 11));
+        memory.wrote(&object("u", 12));
+        assert!(!memory.caught_up(&[&object("u", 11)]));
+        assert!(memory.caught_up(&[&object("another", 1)]), "it is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_are_counted_until_a_call_works() {
+        let mut memory = Memory::default();
+        memory.failed();
+        memory.failed();
+        assert_eq!(memory.failures, 2);
+        assert!(memory.retry_at.is_some_and(|at| at > Instant::now()));
+        memory.worked();
+        assert_eq!((memory.failures, memory.retry_at), (0, None));
     }
 }

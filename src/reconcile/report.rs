@@ -163,3 +163,176 @@ fn obscured(
     status.conditions = kept;
     status
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::ToSpan;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-24T12:00:00Z".parse().unwrap()
+    }
+
+    fn why() -> Saying {
+        Saying {
+            reason: Reason::Settling,
+            message: "why".to_owned(),
+        }
+    }
+
+    fn member() -> State {
+        State::Member {
+            user_id: "u".to_owned(),
+            saying: why(),
+        }
+    }
+
+    /// Of a spec of generation 1, with an invite that expires in an hour.
+    fn recorded() -> OrgInviteStatus {
+        OrgInviteStatus {
+            observed_generation: 1,
+            invite_id: Some("x1".to_owned()),
+            expires_at: Some(Time(now() + 1.hour())),
+            ..OrgInviteStatus::default()
+        }
+    }
+
+    fn says(recorded: &OrgInviteStatus, state: &State) -> OrgInviteStatus {
+        status(recorded, state, false, 2, now())
+    }
+
+    /// The conditions, as `Ready=True Accepted=False`.
+    fn conditions(status: &OrgInviteStatus) -> String {
+        let conditions = status.conditions.iter();
+        let conditions = conditions.map(|one| format!("{}={}", one.type_, one.status));
+        conditions.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn every_state_has_its_conditions() {
+        let new = OrgInviteStatus::default();
+        let invited = recorded();
+        for (record, state, expected) in [
+            (&invited, State::Invited, "Ready=True Accepted=False"),
+            (&invited, member(), "Ready=True Accepted=True"),
+            (&new, member(), "Ready=True Accepted=True"),
+            (
+                &invited,
+                State::Progressing(why()),
+                "Ready=False Reconciling=True Accepted=False",
+            ),
+            (
+                &new,
+                State::Progressing(why()),
+                "Ready=False Reconciling=True",
+            ),
+            (
+                &invited,
+                State::Stalled(why()),
+                "Ready=False Stalled=True Accepted=False",
+            ),
+            (&new, State::Stalled(why()), "Ready=False Stalled=True"),
+            (
+                &invited,
+                State::Gone(why()),
+                "Ready=False Stalled=True Accepted=False",
+            ),
+            (&new, State::Gone(why()), "Ready=False Stalled=True"),
+        ] {
+            let status = says(record, &state);
+            assert_eq!(conditions(&status), expected, "{state:?}");
+        }
+        let blind = status(&invited, &State::Invited, true, 2, now());
+        assert_eq!(conditions(&blind), "Ready=True Accepted=Unknown");
+        assert_eq!(
+            says(&invited, &member()).user_id,
+            Some("u".to_owned()),
+            "who it is"
+        );
+    }
+
+    #[test]
+    fn a_generation_is_observed_when_its_plan_is_settled_or_stalled() {
+        for (state, observed) in [
+            (State::Unchanged, 1),
+            (State::Progressing(why()), 1),
+            (State::Obscured(why()), 1),
+            (State::Invited, 2),
+            (member(), 2),
+            (State::Stalled(why()), 2),
+            (State::Gone(why()), 2),
+        ] {
+            let status = says(&recorded(), &state);
+            assert_eq!(status.observed_generation, observed, "{state:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_gone_until_it_is_seen() {
+        let since = Some(Time(now() - 1.hour()));
+        let gone = OrgInviteStatus {
+            gone_since: since.clone(),
+            ..recorded()
+        };
+        for state in [
+            State::Gone(why()),
+            State::Stalled(why()),
+            State::Progressing(why()),
+            State::Obscured(why()),
+            State::Unchanged,
+        ] {
+            assert_eq!(says(&gone, &state).gone_since, since, "{state:?}");
+        }
+        assert_eq!(says(&gone, &State::Invited).gone_since, None);
+        assert_eq!(says(&gone, &member()).gone_since, None);
+        let first = says(&recorded(), &State::Gone(why())).gone_since;
+        assert_eq!(first, Some(Time(now())));
+        let stalled = says(&recorded(), &State::Stalled(why())).gone_since;
+        assert_eq!(stalled, None);
+    }
+
+    #[test]
+    fn the_last_truth_holds_until_the_expiry() {
+        let obscured = State::Obscured(why());
+        let told = |state| OrgInviteStatus {
+            conditions: says(&recorded(), state).conditions,
+            ..recorded()
+        };
+        let until = |expires_at: Option<Timestamp>| OrgInviteStatus {
+            expires_at: expires_at.map(Time),
+            ..told(&State::Invited)
+        };
+        let kept = "Ready=True Reconciling=True Accepted=False";
+        let unknown = "Ready=Unknown Reconciling=True Accepted=False";
+        for (record, expected) in [
+            (until(Some(now() + 1.hour())), kept),
+            (until(Some(now())), kept),
+            (until(None), kept),
+            (until(Some(now() - 1.second())), unknown),
+            (told(&State::Stalled(why())), unknown),
+            (told(&State::Progressing(why())), unknown),
+            (recorded(), "Ready=Unknown Reconciling=True"),
+        ] {
+            let status = says(&record, &obscured);
+            assert_eq!(conditions(&status), expected, "{record:?}");
+            let again = says(&status, &obscured);
+            assert_eq!(conditions(&again), expected, "{record:?}, again");
+        }
+    }
+
+    #[test]
+    fn what_was_planned_while_suspended_is_not_told_any_longer() {
+        let suspended = OrgInviteStatus {
+            planned_action: Some("send an invitation".to_owned()),
+            ..recorded()
+        };
+        assert_eq!(says(&suspended, &State::Unchanged), recorded());
+        assert_eq!(says(&suspended, &State::Invited).planned_action, None);
+    }
+
+    #[test]
+    fn a_time_has_whole_seconds() {
+        assert_eq!(time(now() + 999.milliseconds()), Time(now()));
+    }
+}

@@ -214,7 +214,7 @@ prop_compose! {
         Case {
             deleting, retain, closing, role, resend_when, max_resends, asked, open, copied, record,
             own_invite, held, inherits, heir, shared, sight, settled, term_settled, lookup, named,
-            next_look, doubt, own, now: now(),
+            next_look, doubt, own, now: now(), namespace: "here",
         }
     }
 }

@@ -137,6 +137,26 @@ fn attempt_open() {
             "Unchanged",
         ),
         (
+            "replaced: only the old one is left, and the Organization is being deleted",
+            Case {
+                closing: true,
+                sight: pending("x1"),
+                ..replacing()
+            },
+            adopt("x1", MEMBER),
+            "Unchanged",
+        ),
+        (
+            "replaced: only the old one is left, by one that is not permitted any more",
+            Case {
+                role: OWNER,
+                sight: pending("x1"),
+                ..replacing()
+            },
+            adopt("x1", MEMBER),
+            "Unchanged",
+        ),
+        (
             "deletion, not settled",
             Case {
                 deleting: true,

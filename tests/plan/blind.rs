@@ -331,6 +331,16 @@ fn attempt_open_or_deletion() {
             "OutcomeUnknown",
         ),
         (
+            "a person names one that another object records",
+            Case {
+                named: Some(Named::Found(found("x1", None))),
+                shared: true,
+                ..open()
+            },
+            Step::Close,
+            "Unchanged",
+        ),
+        (
             "in deletion, named: recorded first",
             Case {
                 deleting: true,
@@ -346,6 +356,12 @@ fn attempt_open_or_deletion() {
         (
             "deletion",
             deleting(Lookup::NotAsked, Own::default()),
+            Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "deletion of one that get-invite does not show: only a DELETE tells",
+            deleting(Lookup::GoneOnce, Own::default()),
             Step::Revoke("x1".to_owned()),
             "Unchanged",
         ),

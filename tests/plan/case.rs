@@ -56,6 +56,7 @@ pub struct Case {
     pub doubt: Option<Doubt>,
     pub own: Own,
     pub now: Timestamp,
+    pub namespace: &'static str,
 }
 
 impl Default for Case {
@@ -85,6 +86,7 @@ impl Default for Case {
             doubt: None,
             own: Own::default(),
             now: now(),
+            namespace: "here",
         }
     }
 }
@@ -93,7 +95,7 @@ impl Case {
     pub fn plan(&self) -> Plan {
         let other: OrgInvite = serde_json::from_value(serde_json::json!({
             "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
-            "metadata": {"name": "other", "namespace": "elsewhere"},
+            "metadata": {"name": "other-elsewhere", "namespace": "elsewhere"},
             "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
         }))
         .unwrap();
@@ -134,7 +136,7 @@ impl Case {
             observed: &observed,
             own: &self.own,
             now: self.now,
-            namespace: "here",
+            namespace: self.namespace,
         })
     }
 

@@ -194,6 +194,45 @@ fn deletion_with_retain() {
     table(vec![
         ("pending", has(), Step::Release, "Unchanged"),
         (
+            "somebody waits for it",
+            Case {
+                heir: Heir::Waiting,
+                ..has()
+            },
+            Step::Rest,
+            "HandingOver",
+        ),
+        (
+            "somebody waits for nothing",
+            Case {
+                record: OrgInviteStatus::default(),
+                heir: Heir::Waiting,
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "somebody waits, and the person accepted",
+            Case {
+                heir: Heir::Waiting,
+                sight: member(MEMBER),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
+            "somebody waits, but Astro cannot be reached",
+            Case {
+                heir: Heir::Waiting,
+                sight: Sight::Unreadable("503".to_owned()),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
             "unreadable",
             Case {
                 sight: Sight::Unreadable("503".to_owned()),

@@ -61,6 +61,15 @@ fn an_invitation_that_ended_before_its_expiry() {
             "Unchanged",
         ),
         (
+            "declined, past its expiry, get-invite shows an old body, and a person asks",
+            Case {
+                asked: Some("monday"),
+                ..declined(Lookup::Exists)
+            },
+            resend(Some("x1"), 0, Some("monday")),
+            "Unchanged",
+        ),
+        (
             "declined, past its expiry, and the spec asks for another one",
             Case {
                 resend_when: ResendWhen::Gone,

@@ -2,12 +2,12 @@
 
 use jiff::ToSpan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use orginvite_operator::plan::{Lookup, Sight, Step};
+use orginvite_operator::plan::{Found, Lookup, Sight, Step};
 use orginvite_operator::resources::OrgInviteStatus;
 use orginvite_operator::resources::org_invite::ResendWhen;
 
 use crate::case::{ADMIN, Case, MEMBER, OWNER, found, member, now, pending, recorded};
-use crate::table::{adopt, send, table};
+use crate::table::{adopt, resend, send, table};
 
 #[test]
 fn invite_recorded() {
@@ -18,6 +18,10 @@ fn invite_recorded() {
     };
     let old = OrgInviteStatus {
         expires_at: Some(Time(now() - 1.hour())),
+        ..recorded()
+    };
+    let accepted = || OrgInviteStatus {
+        user_id: Some("u".to_owned()),
         ..recorded()
     };
     let expiry = Step::AwaitTime(now() + 24.hours() + 5.minutes());
@@ -155,6 +159,73 @@ fn invite_recorded() {
             },
             expiry,
             "Invited",
+        ),
+        (
+            "missed by the list only, the role edited",
+            Case {
+                role: ADMIN,
+                sight: Sight::Absent,
+                lookup: Lookup::Exists,
+                ..has()
+            },
+            Step::AwaitPass,
+            "NotListed",
+        ),
+        (
+            "missed by the list only, and a person asks",
+            Case {
+                asked: Some("now"),
+                sight: Sight::Absent,
+                lookup: Lookup::Exists,
+                ..has()
+            },
+            Step::AwaitPass,
+            "NotListed",
+        ),
+        (
+            "not listed, and a person asks: get-invite tells first",
+            Case {
+                asked: Some("now"),
+                sight: Sight::Absent,
+                ..has()
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "gone, and only another that is over is listed",
+            Case {
+                sight: Sight::Pending(vec![Found {
+                    expires_at: Some(now() - 1.hour()),
+                    ..found("x2", Some(MEMBER))
+                }]),
+                lookup: Lookup::Gone,
+                ..has()
+            },
+            Step::Rest,
+            "InvitationWithdrawn",
+        ),
+        (
+            "accepted, and no member any more",
+            Case {
+                record: accepted(),
+                sight: Sight::Absent,
+                lookup: Lookup::Gone,
+                ..has()
+            },
+            Step::Rest,
+            "MemberRemoved",
+        ),
+        (
+            "accepted, no member any more, and a person asks",
+            Case {
+                record: accepted(),
+                sight: Sight::Absent,
+                asked: Some("now"),
+                ..has()
+            },
+            resend(Some("x1"), 0, Some("now")),
+            "Unchanged",
         ),
         (
             "gone, one pass",

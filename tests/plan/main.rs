@@ -29,3 +29,4 @@ mod resends;
 mod restored;
 mod standing;
 mod table;
+mod told;

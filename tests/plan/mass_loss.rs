@@ -42,6 +42,15 @@ fn more_people_are_missing_than_is_believed() {
             Step::Rest,
             "Unchanged",
         ),
+        (
+            "also of one to whom nothing was sent",
+            braked(OrgInviteStatus {
+                user_id: Some("u".to_owned()),
+                ..OrgInviteStatus::default()
+            }),
+            Step::Rest,
+            "Unchanged",
+        ),
         ("no resend", braked(expired()), Step::Rest, "PeopleMissing"),
         (
             "no resend of one that the list shows",

@@ -171,6 +171,18 @@ fn resends() {
             Step::AwaitTime(now() + 5.minutes()),
             "Spacing",
         ),
+        (
+            "gone again, long enough ago to the second",
+            Case {
+                record: OrgInviteStatus {
+                    invited_at: Some(Time(now() - 20.minutes())),
+                    ..gone(1).record
+                },
+                ..gone(1)
+            },
+            resend(Some("x1"), 2, None),
+            "Unchanged",
+        ),
         ("gone, no more", gone(3), Step::Rest, "InvitationWithdrawn"),
         (
             "gone, by default nobody is written to",
