@@ -95,6 +95,7 @@ mod tests {
             ("j@a.example.org", true),
             ("j@a.b.example.org", true),
             ("j@aexample.org", false),
+            ("j@evilexample.org", false),
             ("j@bücher.example", true),
         ] {
             let address = Address::parse(email).unwrap();
