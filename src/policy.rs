@@ -58,7 +58,7 @@ fn covers(rule: &AllowRule, domain: &str) -> bool {
         if below {
             domain
                 .strip_suffix(name.as_str())
-                .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'))
+                .is_some_and(|rest| rest.ends_with('.'))
         } else {
             domain == name
         }
@@ -81,9 +81,9 @@ mod tests {
             labels: &labels,
         };
         let rules = [rule(serde_json::json!({
-            "namespaces": ["team-a"],
+            "namespaces": ["team-a", "team-z"],
             "roles": ["ORGANIZATION_MEMBER"],
-            "emailDomains": ["example.com", "*.example.org", "bücher.example"],
+            "emailDomains": ["example.com", "*.example.org", "bücher.example", "xn--\u{0}"],
         }))];
         for (email, allowed) in [
             ("j@example.com", true),
@@ -105,6 +105,7 @@ mod tests {
                 "{email}"
             );
         }
+        assert!(Address::parse("j@.example.org").is_err(), "nothing below");
         let address = Address::parse("j@example.com").unwrap();
         assert!(!allows(&rules, here, Role::OrganizationOwner, &address));
         let there = Namespace {

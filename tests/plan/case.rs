@@ -178,6 +178,7 @@ pub fn recorded() -> OrgInviteStatus {
     }
 }
 
+#[allow(clippy::unnecessary_wraps, reason = "as the record has it")]
 pub fn attempt(replaces: Option<&str>) -> Option<Attempt> {
     Some(Attempt {
         id: "a2".to_owned(),

@@ -9,7 +9,6 @@
 #![allow(
     clippy::too_many_lines,
     clippy::struct_excessive_bools,
-    clippy::unnecessary_wraps,
     reason = "a table is as long as its rows, and a case as wide as the facts"
 )]
 
