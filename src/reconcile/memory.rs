@@ -187,6 +187,27 @@ mod tests {
         assert!(memory.is_over(TIMING, Some(looked)));
         assert!(!memory.is_idle(TIMING, Some(looked)), "the cache may lag");
     }
+
+    #[test]
+    fn a_cache_lags_until_it_shows_each_last_write() {
+        let mut memory = Memory::default();
+        assert!(memory.caught_up::<OrgInvite>(&[]));
+        for (uid, version) in [("u", 7), ("v", 8), ("v", 9), ("gone", 10)] {
+            memory.wrote(&object(uid, version));
+        }
+        let shown = |memory: &mut Memory, u, v| {
+            memory.caught_up(&[&object("u", u), &object("v", v), &object("other", 1)])
+        };
+        assert!(!shown(&mut memory, 6, 8));
+        assert!(!shown(&mut memory, 6, 9));
+        assert!(!shown(&mut memory, 6, 9));
+        assert!(shown(&mut memory, 7, 9));
+        assert!(
+            shown(&mut memory, 6, 8),
+            "what it has shown is not asked for again"
+        );
+    }
+
     #[tokio::test(start_paused = true)]
     async fn it_matters_until_the_next_e_mail_may_go_out() {
         let memory = Memory {

@@ -2,8 +2,9 @@
 
 use jiff::ToSpan;
 use orginvite_operator::plan::{State, Step};
+use orginvite_operator::resources::OrgInviteStatus;
 
-use crate::case::{Case, MEMBER, now};
+use crate::case::{Case, MEMBER, OWNER, member, now, recorded};
 use crate::table::{adopt, replace_unseen, send};
 
 #[test]
@@ -23,6 +24,32 @@ fn a_holder_is_named_to_its_own_namespace_only() {
     assert!(same.starts_with("OrgInvite other-elsewhere is"), "{same}");
     let another = told("here");
     assert!(another.starts_with("An OrgInvite in another"), "{another}");
+}
+
+#[test]
+fn of_a_member_it_is_told_how_they_came_what_role_they_have_and_what_deleting_does_not_do() {
+    let told = |record, role| match (Case {
+        record,
+        sight: member(role),
+        ..Case::default()
+    })
+    .plan()
+    .state
+    {
+        State::Member { saying, .. } => saying.message,
+        other => panic!("{other:?}"),
+    };
+    let accepted = "The person accepted and is a member of the organization";
+    let already = "The person is a member of the organization already; no e-mail is sent";
+    let differs = " with the role ORGANIZATION_OWNER, not ORGANIZATION_MEMBER: change it in Astro";
+    let end = ". Deleting this object does not remove the person";
+    for (record, came) in [
+        (recorded(), accepted),
+        (OrgInviteStatus::default(), already),
+    ] {
+        assert_eq!(told(record.clone(), MEMBER), format!("{came}{end}"));
+        assert_eq!(told(record, OWNER), format!("{came}{differs}{end}"));
+    }
 }
 
 /// What `plannedAction` says while the Organization is suspended.
