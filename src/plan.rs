@@ -119,6 +119,8 @@ pub struct Own {
     /// ID of an attempt of this term that is patched, with the replaced invite's DELETE answered,
     /// and whose POST was not sent.
     pub underway: Option<String>,
+    /// The same, whatever became of that DELETE.
+    pub unsent: Option<String>,
     /// Rule 10: a DELETE of the recorded invite, sent in this term, answered that it is not there.
     pub revoke_answered_absent: bool,
     /// The same, answered with 400: only a look can tell whether the invite is still pending.
@@ -453,8 +455,10 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     })
 }
 
-/// *Attempt open*, and nobody can look: a person has to tell what became of it.
+/// *Attempt open*, and nobody can look: a person has to tell what became of it. When this term did not send
+/// its POST, only the DELETE of what it replaces is in question: it is repeated while get-invite shows that one.
 fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
+    let unsent = facts.own.unsent.as_ref() == Some(&attempt.id);
     let answered = match &facts.observed.named {
         Some(Named::Found(found)) if facts.standing.shared.contains(&found.id.as_str()) => {
             return Plan::act(Step::Close);
@@ -474,20 +478,31 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         Some(Named::Refused(why)) => format!(" The invitation that was named is not it: {why}."),
         None => String::new(),
     };
+    if unsent && facts.deleting {
+        return take_back(facts);
+    }
     let asked = facts
         .request
-        .filter(|request| Some(*request) != attempt.request.as_deref());
-    if asked.is_some() && !facts.deleting {
+        .is_some_and(|request| unsent || Some(request) != attempt.request.as_deref());
+    let left_over = replaced(facts, attempt).filter(|id| !facts.standing.shared.contains(id));
+    let in_question = left_over.filter(|_| unsent);
+    let there = in_question.is_some()
+        && facts.observed.lookup == Lookup::Exists
+        && !is_over(expires_at(facts), facts.now);
+    if (asked || there) && !facts.deleting {
         if let Some(holder) = facts.standing.held_by {
             return Plan {
                 step: Step::Rest,
                 state: State::Stalled(conflict(facts, holder)),
             };
         }
-        // Nobody knows whether its DELETE went out.
-        let left_over = replaced(facts, attempt);
-        if let Some(invite) = left_over.filter(|id| !facts.standing.shared.contains(id)) {
-            return again(facts, invite, false);
+        // Nobody knows whether its DELETE took effect.
+        if let Some(invite) = left_over {
+            let mut plan = again(facts, invite, false);
+            if let Step::Send { unseen, .. } = &mut plan.step {
+                *unseen = true;
+            }
+            return plan;
         }
         if !(facts.permits)(facts.role) {
             return Plan {
@@ -496,6 +511,18 @@ fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             };
         }
         return send(facts, None, false);
+    }
+    if in_question.is_some() {
+        return match &facts.observed.lookup {
+            Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
+            Lookup::Unknown(why) => looking(facts, unreadable(why).state),
+            _ => Plan::stalled(
+                Reason::OutcomeUnknown,
+                format!(
+                    "The call that was to delete the invitation, for a new one in its place, had no answer, and now the invitation is gone: it was deleted, or the person accepted or declined it. The token may not list users, so that nobody can look.{answered} Look in Astro whether the person is a member. {ASK}"
+                ),
+            ),
+        };
     }
     let way_out = if facts.deleting {
         "set iam.astronomer.io/invite-id to the invitation's ID if there is one, which is then taken back, or set deletionPolicy to Retain if there is none"
@@ -546,7 +573,7 @@ fn handing_over() -> Plan {
     }
 }
 
-/// *Deletion*, no attempt open.
+/// *Deletion*, no attempt open, or one that sent nothing.
 fn take_back(facts: &Facts<'_>) -> Plan {
     let Some(invite) = facts.record.invite_id.as_deref() else {
         return Plan::act(Step::Release);
@@ -571,8 +598,9 @@ fn take_back(facts: &Facts<'_>) -> Plan {
     }
     match facts.standing.heir {
         Heir::Recorded => return Plan::act(Step::Release),
-        Heir::Waiting => return handing_over(),
-        Heir::None => {}
+        Heir::Waiting if facts.open.is_none() => return handing_over(),
+        // What may be deleted already is not handed over.
+        Heir::Waiting | Heir::None => {}
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
     let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite));
@@ -676,10 +704,6 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
 /// the person accepted.
 fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
     const BLIND: &str = "The token may not list users, so that nobody can tell whether the person accepted, and nobody is written to again by itself";
-    let looking = |state| Plan {
-        step: facts.observed.next_look.map_or(Step::Rest, Step::AwaitTime),
-        state,
-    };
     let expired_unseen = || {
         Plan::stalled(
             Reason::Expired,
@@ -691,8 +715,8 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
     }
     match &facts.observed.lookup {
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
-        Lookup::NotAsked => looking(State::Unchanged),
-        Lookup::Unknown(why) => looking(unreadable(why).state),
+        Lookup::NotAsked => looking(facts, State::Unchanged),
+        Lookup::Unknown(why) => looking(facts, unreadable(why).state),
         Lookup::Gone | Lookup::GoneOnce if facts.request.is_some() => {
             if (facts.permits)(facts.role) {
                 send(facts, None, false)
@@ -715,12 +739,20 @@ fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
         Lookup::Exists if expired(facts) => expired_unseen(),
         Lookup::Exists if wanted => again(facts, invite, false),
         Lookup::Exists => Plan {
-            step: match (at_expiry(facts), looking(State::Invited).step) {
+            step: match (at_expiry(facts), looking(facts, State::Invited).step) {
                 (Step::AwaitTime(a), Step::AwaitTime(b)) => Step::AwaitTime(a.min(b)),
                 (_, other) => other,
             },
             state: State::Invited,
         },
+    }
+}
+
+/// Says `state` until get-invite is asked again.
+fn looking(facts: &Facts<'_>, state: State) -> Plan {
+    Plan {
+        step: facts.observed.next_look.map_or(Step::Rest, Step::AwaitTime),
+        state,
     }
 }
 

@@ -11,7 +11,7 @@ use rand::distr::Alphanumeric;
 use tokio::time::Instant;
 
 use super::events::Deed;
-use super::memory::Revoked;
+use super::memory::{Revoked, Underway};
 use super::org_invite::{Turn, inviter};
 use super::report;
 use super::write::{Written, has_finalizer};
@@ -171,6 +171,10 @@ impl Turn<'_> {
             return Ok(Action::await_change());
         };
         self.memory.wrote(object.as_ref());
+        self.memory.underway = Some(Underway {
+            attempt: attempt.id.clone(),
+            deleted: false,
+        });
         let Some(replaced) = attempt.replaces.clone() else {
             return self.post(*object, record, &attempt).await;
         };
@@ -190,13 +194,19 @@ impl Turn<'_> {
                     .await;
             }
             // It is not known what became of the replaced invite: the attempt settles like any other.
-            // Where nobody can look, it is enough that no POST was sent.
             Err(error) => {
                 tracing::warn!(%error, invite = %replaced, "the invitation to replace could not be deleted");
                 self.memory.failed();
                 if blind {
-                    self.close(&object, record, &attempt, &State::Unchanged)
-                        .await?;
+                    let message = format!(
+                        "The invitation could not be taken back for a new one in its place: {error}. It is tried again while Astro shows it"
+                    );
+                    let state = State::Obscured(Saying {
+                        reason: Reason::RevokeFailed,
+                        message,
+                    });
+                    let status = self.status(record, &state);
+                    self.write(&object, &status).await?;
                 }
                 return Ok(self.again());
             }
@@ -206,7 +216,10 @@ impl Turn<'_> {
         if blind {
             return self.post(*object, record, &attempt).await;
         }
-        self.memory.underway = Some(attempt.id);
+        self.memory.underway = Some(Underway {
+            attempt: attempt.id,
+            deleted: true,
+        });
         self.connection.directory.want(
             Instant::now() + self.context.timing.listing_delay,
             self.address.clone(),
@@ -237,26 +250,18 @@ impl Turn<'_> {
         } else {
             self.refused(refusal, Verb::Delete)
         };
-        if !unseen {
-            self.close(object, record, attempt, &state).await?;
-        }
-        Ok(self.again())
-    }
-
-    /// Closes an attempt whose POST was never sent, and says `state`; the record stays.
-    async fn close(
-        &mut self,
-        object: &OrgInvite,
-        record: &OrgInviteStatus,
-        attempt: &Attempt,
-        state: &State,
-    ) -> Result<(), Error> {
-        let record = OrgInviteStatus {
-            attempt_id: Some(attempt.id.clone()),
-            ..record.clone()
+        let record = if unseen {
+            record.clone()
+        } else {
+            self.memory.underway = None;
+            OrgInviteStatus {
+                attempt_id: Some(attempt.id.clone()),
+                ..record.clone()
+            }
         };
-        let status = self.status(&record, state);
-        self.write(object, &status).await
+        let status = self.status(&record, &state);
+        self.write(object, &status).await?;
+        Ok(self.again())
     }
 
     /// To be planned again when more is known: by a pass, or, where there is none, after the back-off.

@@ -19,9 +19,8 @@ pub struct Memory {
     pub last_email: Option<Instant>,
     /// Resource versions of our own last writes, by the object's UID, and when they were done: rule 8.
     written: Vec<(String, u64, Instant)>,
-    /// ID of an attempt that is patched, with the replaced invite's DELETE answered, and whose POST
-    /// was not sent yet.
-    pub underway: Option<String>,
+    /// An attempt that is patched, and whose POST was not sent yet.
+    pub underway: Option<Underway>,
     /// ID of the last attempt whose e-mail is counted.
     pub counted: Option<String>,
     /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
@@ -47,6 +46,15 @@ pub struct Memory {
     pub failures: u32,
     /// Not before this moment.
     pub retry_at: Option<Instant>,
+}
+
+/// An attempt that is patched, and whose POST was not sent yet.
+#[derive(Clone, Debug)]
+pub struct Underway {
+    /// ID of the attempt.
+    pub attempt: String,
+    /// Whether the DELETE of what it replaces was answered, so that its POST waits for a look.
+    pub deleted: bool,
 }
 
 /// An answer to the DELETE of a recorded invite that does not prove that it was revoked.
@@ -239,7 +247,10 @@ mod tests {
         assert!(Memory::default().is_idle(TIMING, None));
         for memory in [
             Memory {
-                underway: named(),
+                underway: Some(Underway {
+                    attempt: "a1".to_owned(),
+                    deleted: false,
+                }),
                 ..Memory::default()
             },
             Memory {

@@ -27,7 +27,7 @@ use crate::plan::{
 };
 use crate::policy;
 use crate::resources::org_invite::{
-    ATTEMPT_ANNOTATION, DeletionPolicy, INVITE_ID_ANNOTATION, Inviter, RESEND_ANNOTATION,
+    ATTEMPT_ANNOTATION, Attempt, DeletionPolicy, INVITE_ID_ANNOTATION, Inviter, RESEND_ANNOTATION,
 };
 use crate::resources::{Address, OrgInvite, OrgInviteStatus, Reason};
 
@@ -256,7 +256,7 @@ impl Turn<'_> {
             .await;
         }
 
-        let (observed, begun) = self.observe(&record, open.is_some()).await;
+        let (observed, begun) = self.observe(&record, open).await;
         let taken_back = self.memory.taken_back.as_deref();
         let may_inherit = |heir: &OrgInvite, holder: &OrgInvite| {
             if taken_back.is_some() && claims::invite(holder) == taken_back {
@@ -358,6 +358,7 @@ impl Turn<'_> {
             .revoked
             .as_ref()
             .filter(|revoked| Some(revoked.invite.as_str()) == recorded);
+        let underway = self.memory.underway.as_ref();
         let spacing = self.context.timing.spacing;
         let from_status = record
             .invited_at
@@ -368,7 +369,10 @@ impl Turn<'_> {
             .last_email
             .map(|at| astro::later(self.now(), spacing.saturating_sub(at.elapsed())));
         Own {
-            underway: self.memory.underway.clone(),
+            underway: underway
+                .filter(|underway| underway.deleted)
+                .map(|underway| underway.attempt.clone()),
+            unsent: underway.map(|underway| underway.attempt.clone()),
             revoke_answered_absent: revoked.is_some_and(|revoked| revoked.absent),
             revoke_refused: revoked.is_some_and(|revoked| !revoked.absent),
             refused: self
@@ -406,7 +410,7 @@ impl Turn<'_> {
     async fn observe(
         &mut self,
         record: &OrgInviteStatus,
-        open: bool,
+        open: Option<&Attempt>,
     ) -> (Observation, Option<Instant>) {
         let mut observed = Observation {
             sight: Sight::NotYet,
@@ -433,7 +437,7 @@ impl Turn<'_> {
                 begun,
                 between: true,
                 ..
-            } if open || record.invite_id.is_none() => return (observed, Some(begun)),
+            } if open.is_some() || record.invite_id.is_none() => return (observed, Some(begun)),
             View::Seen { begun, person, .. } => (begun, person),
         };
         // A pass of an earlier term says nothing: rule 6.
@@ -454,7 +458,7 @@ impl Turn<'_> {
             self.memory.unlisted = None;
         }
         if observed.sight == Sight::Absent
-            && !open
+            && open.is_none()
             && observed.doubt != Some(Doubt::Missing)
             && self.object.metadata.deletion_timestamp.is_none()
             && record.user_id.is_none()
@@ -570,11 +574,14 @@ impl Turn<'_> {
         &mut self,
         observed: &mut Observation,
         record: &OrgInviteStatus,
-        open: bool,
+        open: Option<&Attempt>,
     ) {
-        if open {
+        if let Some(attempt) = open {
             observed.named = self.ask_named().await;
-            return;
+            let underway = self.memory.underway.as_ref();
+            if underway.is_none_or(|underway| underway.attempt != attempt.id) {
+                return;
+            }
         }
         let Some(invite) = record.invite_id.as_deref() else {
             return;
@@ -586,7 +593,9 @@ impl Turn<'_> {
         }
         let interval = self.connection.directory.interval();
         // What would be replaced now is asked for now.
-        let wanted = record.role != Some(self.object.spec.role) || self.request().is_some();
+        let wanted = open.is_some()
+            || record.role != Some(self.object.spec.role)
+            || self.request().is_some();
         let fresh = self.memory.watched.as_deref().filter(|(id, at, lookup)| {
             // Gone is gone; a refusal to take it back is younger than what was seen before.
             let holds = *lookup == Lookup::GoneOnce || (!wanted && at.elapsed() < interval);

@@ -81,8 +81,9 @@ reasons! {
         /// Being deleted: another OrgInvite for the address takes the invitation over, without an
         /// e-mail.
         HandingOver,
-        /// Being deleted: Astro did not take the invitation back. It is tried again with growing
-        /// delays; with deletionPolicy Retain the object goes without.
+        /// Astro did not take the invitation back: of an object that is being deleted, or for a new one
+        /// in its place. It is tried again with growing delays; with deletionPolicy Retain a deleted
+        /// object goes without.
         RevokeFailed,
         /// Astro answered 429. It is tried again when its Retry-After allows.
         RateLimited,
@@ -130,9 +131,10 @@ reasons! {
         /// Astro lists the person as invited but does not show the invitation. Nothing is sent, since
         /// it may be pending. Revoke it in Astro, and a new one is sent.
         InviteUnidentified,
-        /// An e-mail's outcome is not known and the token may not list users, so that nobody can
-        /// look. Look in Astro, then set the annotation iam.astronomer.io/resend-requested-at (send
-        /// again) or iam.astronomer.io/invite-id (that one is it).
+        /// An e-mail's outcome is not known, or whether the operator's own call ended the invitation
+        /// that was to be replaced, and the token may not list users, so that nobody can look. Look in
+        /// Astro, then set the annotation iam.astronomer.io/resend-requested-at (send again) or
+        /// iam.astronomer.io/invite-id (that one is it).
         OutcomeUnknown,
         /// Astro refused the invitation, in the words of the message. Not tried again until the spec,
         /// the Organization or its token changes, or somebody asks with the annotation

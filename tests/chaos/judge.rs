@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use orginvite_operator::plan;
 use orginvite_operator::resources::{Address, OrgInvite};
-use support::fake_astro::{Call, InviteState, Mail, Operation, Outcome, SECRET_PREFIX, UserStatus};
+use support::fake_astro::{Call, InviteState, Mail, Operation, SECRET_PREFIX, UserStatus};
 
 use crate::faults::TOO_LONG;
 use crate::people::{Account, Person};
@@ -211,15 +211,6 @@ impl<'a> Judge<'a> {
         calls.any(|call| during(&blindness, call.at)) || acts.any(|at| during(&blindness, at))
     }
 
-    /// Whether a DELETE of the invitation had no answer while nobody could look: without a look, one that the operator took
-    /// is like one that was declined.
-    fn deleted_blindly(&self, invite: &str, calls: &[Call]) -> bool {
-        let blindness = self.stage.blindness.lock();
-        let mut unheard = deletes(calls, invite)
-            .filter(|call| !matches!(call.outcome, Outcome::Status(200..300)));
-        unheard.any(|call| during(&blindness, call.at))
-    }
-
     /// Whether the person's invitation expired, earlier than it had said, before nobody could look or meanwhile. Without a
     /// look that is an invitation that was withdrawn.
     fn expired_unlooked(&self, person: &Person) -> bool {
@@ -389,11 +380,7 @@ impl<'a> Judge<'a> {
             // An heir may have taken over what a member who was removed meanwhile had accepted.
             InviteState::Accepted if taken_over => &["InvitationWithdrawn", "MemberRemoved"],
             // An heir may have taken over what was deleted meanwhile, and a late list may have shown what was gone.
-            InviteState::Deleted
-                if taken_over
-                    || self.misled(person, calls).is_some()
-                    || self.deleted_blindly(&invite.id, calls) =>
-            {
+            InviteState::Deleted if taken_over || self.misled(person, calls).is_some() => {
                 &["InvitationWithdrawn"]
             }
             InviteState::Pending if self.expired_unlooked(person) => {

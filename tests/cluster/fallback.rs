@@ -378,6 +378,153 @@ async fn an_edited_role_waits_while_the_delete_fails() {
     assert_eq!(world.astro.live_invites(JANE).len(), 1);
 }
 
+/// An invited person's role is edited, and the DELETE of the invitation takes effect without an answer.
+async fn deleted_unheard(world: &World) {
+    world.apply("jane", JANE).await;
+    world.state("jane", "Invited").await;
+    let unheard = Fault::after(Answer::Status(502));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, unheard, Times::Next(1));
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+}
+
+/// The object waits for a person: it may have been accepted, or the operator's own DELETE took it.
+async fn waits_for_a_person(world: &World, deletes: usize) {
+    let object = world.state("jane", "OutcomeUnknown").await;
+    assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
+    let message = &condition(&object, "Ready").unwrap().message;
+    assert!(message.contains(RESEND), "the way out: {message}");
+    world.annotate("jane", "test/touched", "1").await;
+    let writes = world.writes(Some("jane"));
+    interval(world).await;
+    interval(world).await;
+    assert_eq!(world.writes(Some("jane")), writes);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), deletes);
+    assert_eq!(world.astro.count(Operation::CreateInvite), 1);
+}
+
+/// One more e-mail, with the role that the spec says now.
+async fn invited_anew(world: &World) {
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(
+        (live.len(), live[0].role.as_str()),
+        (1, "ORGANIZATION_BILLING_ADMIN")
+    );
+    assert_eq!(live[0].id, invite_id(&object));
+    interval(world).await;
+    assert_eq!(world.astro.emails_to(JANE), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_with_no_answer_that_took_the_invitation_waits_for_a_person() {
+    let world = blind().await;
+    deleted_unheard(&world).await;
+    waits_for_a_person(&world, 1).await;
+    world.annotate("jane", RESEND, "monday").await;
+    invited_anew(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_where_get_invite_still_shows_it() {
+    let world = blind().await;
+    world
+        .astro
+        .change_behaviour(|behaviour| behaviour.get_ended = GetEnded::OldBody);
+    deleted_unheard(&world).await;
+    // The next DELETE says that it is gone.
+    waits_for_a_person(&world, 2).await;
+    world.annotate("jane", RESEND, "monday").await;
+    invited_anew(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_after_a_restart() {
+    let mut world = blind().await;
+    deleted_unheard(&world).await;
+    world.state("jane", "OutcomeUnknown").await;
+    world.kill_operator();
+    world.start_operator();
+    says(&world, "whether the last e-mail went out").await;
+    waits_for_a_person(&world, 1).await;
+    world.annotate("jane", RESEND, "monday").await;
+    invited_anew(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_is_sent_again_once_the_token_may_list_users() {
+    let world = blind().await;
+    deleted_unheard(&world).await;
+    waits_for_a_person(&world, 1).await;
+    list_users(&world, ListUsers::Allowed);
+    invited_anew(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_with_no_answer_of_what_was_accepted_sends_nothing() {
+    let world = blind().await;
+    world.apply("jane", JANE).await;
+    let id = invite_id(&world.state("jane", "Invited").await);
+    let unheard = Fault::after(Answer::Status(502));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, unheard, Times::Next(1));
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
+    world.astro.accept(&id).unwrap();
+    gate.release();
+    waits_for_a_person(&world, 1).await;
+    list_users(&world, ListUsers::Allowed);
+    world.state("jane", "RoleDiffers").await;
+    assert_eq!(world.astro.emails_to(JANE), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_goes_on_after_a_delete_with_no_answer() {
+    let world = blind().await;
+    world.apply("jane", JANE).await;
+    world.state("jane", "Invited").await;
+    let unheard = Fault::after(Answer::Status(502));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, unheard, Times::Next(1));
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world.annotate("jane", RESEND, "monday").await;
+    invited_anew(&world).await;
+    world.annotate("jane", "test/touched", "1").await;
+    interval(&world).await;
+    assert_eq!(world.astro.emails_to(JANE), 2, "once for each value");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_deleted_already_is_taken_back_and_not_handed_over() {
+    let world = blind().await;
+    world.apply("jane", JANE).await;
+    let object = world.state("jane", "Invited").await;
+    let fails = Fault::before(Answer::Status(503));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, fails, Times::Next(1));
+    world.apply("again", JANE).await;
+    world.state("again", "Conflict").await;
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world
+        .until("a DELETE", || {
+            world.astro.count(Operation::DeleteInvite) == 1
+        })
+        .await;
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&object)).await;
+    let heir = world.state("again", "Invited").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].id, invite_id(&heir));
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 2);
+    assert_eq!(world.astro.emails_to(JANE), 2);
+}
+
 // --- An e-mail whose outcome is not known.
 
 /// A first POST goes wrong like that: the object stalls, and nothing is sent until a person answers.

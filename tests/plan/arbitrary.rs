@@ -151,6 +151,7 @@ prop_compose! {
 prop_compose! {
     fn own()(
         underway in any::<bool>(),
+        unsent in any::<bool>(),
         revoke_answered_absent in any::<bool>(),
         revoke_refused in any::<bool>(),
         refused in proptest::bool::weighted(0.1),
@@ -160,6 +161,7 @@ prop_compose! {
     ) -> Own {
         Own {
             underway: underway.then(|| "a2".to_owned()),
+            unsent: (underway || unsent).then(|| "a2".to_owned()),
             revoke_answered_absent,
             revoke_refused,
             refused: refused.then(|| Saying {

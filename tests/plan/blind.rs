@@ -20,6 +20,16 @@ fn blind() -> Case {
     }
 }
 
+/// In place of x1, which an earlier attempt may have deleted.
+fn replace_again(request: Option<&str>) -> Step {
+    Step::Send {
+        replaces: Some("x1".to_owned()),
+        unseen: true,
+        resends: 0,
+        request: request.map(str::to_owned),
+    }
+}
+
 #[test]
 fn nothing_recorded_or_watched() {
     let next_look = Step::AwaitTime(now() + 5.minutes());
@@ -440,7 +450,7 @@ fn attempt_open_for_a_replacement() {
                 asked: Some("r"),
                 ..open(recorded())
             },
-            resend(Some("x1"), 0, Some("r")),
+            replace_again(Some("r")),
             "Unchanged",
         ),
         (
@@ -481,6 +491,166 @@ fn attempt_open_for_a_replacement() {
                 ..open(recorded())
             },
             adopted("x2", ADMIN),
+            "Unchanged",
+        ),
+    ]);
+}
+
+/// Nobody can look, and this term did not send the POST of the open attempt, which replaces x1: only the
+/// outcome of its DELETE is not known.
+#[test]
+fn attempt_open_whose_post_was_not_sent() {
+    let unsent = |lookup| Case {
+        open: attempt(Some("x1")).map(|attempt| Attempt {
+            role: ADMIN,
+            ..attempt
+        }),
+        role: ADMIN,
+        record: recorded(),
+        lookup,
+        own: Own {
+            unsent: Some("a2".to_owned()),
+            ..Own::default()
+        },
+        ..blind()
+    };
+    let asked = |request| Case {
+        open: attempt(Some("x1")).map(|attempt| Attempt {
+            request: Some("r".to_owned()),
+            ..attempt
+        }),
+        asked: request,
+        ..unsent(Lookup::GoneOnce)
+    };
+    let deleting = |own| Case {
+        deleting: true,
+        heir: Heir::Waiting,
+        own: Own {
+            unsent: Some("a2".to_owned()),
+            ..own
+        },
+        ..unsent(Lookup::NotAsked)
+    };
+    let in_line = now() + 3.seconds();
+    table(vec![
+        (
+            "still there",
+            unsent(Lookup::Exists),
+            replace_again(None),
+            "Unchanged",
+        ),
+        (
+            "still there, and another attempt is under way",
+            Case {
+                own: Own {
+                    unsent: Some("a1".to_owned()),
+                    ..Own::default()
+                },
+                ..unsent(Lookup::Exists)
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "still there, but the object does not record it",
+            Case {
+                record: OrgInviteStatus {
+                    invite_id: Some("x7".to_owned()),
+                    ..recorded()
+                },
+                ..unsent(Lookup::Exists)
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "still there, but past its expiry",
+            Case {
+                record: expired(),
+                ..unsent(Lookup::Exists)
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "still there, and the role is no longer allowed",
+            Case {
+                role: OWNER,
+                ..unsent(Lookup::Exists)
+            },
+            Step::Rest,
+            "NotPermitted",
+        ),
+        (
+            "still there, and the Organization is being deleted",
+            Case {
+                closing: true,
+                ..unsent(Lookup::Exists)
+            },
+            Step::Rest,
+            "OrganizationDeleting",
+        ),
+        (
+            "still there, and an older object holds the address",
+            Case {
+                held: true,
+                ..unsent(Lookup::Exists)
+            },
+            Step::Rest,
+            "Conflict",
+        ),
+        (
+            "gone: accepted, or the DELETE took it",
+            unsent(Lookup::GoneOnce),
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "no answer",
+            unsent(Lookup::Unknown("timeout".to_owned())),
+            Step::AwaitTime(now() + 5.minutes()),
+            "AstroUnavailable",
+        ),
+        (
+            "asked when its place in line comes",
+            unsent(Lookup::InLine(in_line)),
+            Step::AwaitTime(in_line),
+            "Unchanged",
+        ),
+        (
+            "gone, and a person asks",
+            Case {
+                asked: Some("r"),
+                ..unsent(Lookup::GoneOnce)
+            },
+            replace_again(Some("r")),
+            "Unchanged",
+        ),
+        (
+            "gone, and a person had asked: that is not seen to yet",
+            asked(Some("r")),
+            replace_again(Some("r")),
+            "Unchanged",
+        ),
+        (
+            "the same, and nobody asks any more",
+            asked(None),
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "deleted: taken back, and not handed over",
+            deleting(Own::default()),
+            Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "deleted, and it is gone",
+            deleting(Own {
+                revoke_answered_absent: true,
+                ..Own::default()
+            }),
+            Step::Release,
             "Unchanged",
         ),
     ]);
