@@ -151,6 +151,23 @@ impl Term {
         )
     }
 
+    /// The end of this term's last call on an address, in whatever organization: for an object whose Organization is
+    /// gone nobody knows which. Waits for the turn that is under way on the address.
+    pub async fn last_call(&self, address: &Address) -> Option<Instant> {
+        let memories: Vec<SharedMemory> = self
+            .memories
+            .lock()
+            .iter()
+            .filter(|((_, of), _)| of == address)
+            .map(|(_, memory)| Arc::clone(memory))
+            .collect();
+        let mut last = None;
+        for memory in memories {
+            last = last.max(memory.lock().await.last_call);
+        }
+        last
+    }
+
     /// Drops what is known of an address, if nothing has to be known any longer.
     pub fn forget_idle(&self, organization_id: &str, address: &Address, timing: Timing) {
         let key = (organization_id.to_owned(), address.clone());

@@ -86,7 +86,9 @@ async fn attend(
     };
     let connection = match context.link(&term, &object.spec.organization_ref.name) {
         Link::Up(connection) => connection,
-        Link::Down(saying) => return without_organization(context, &term, object, saying).await,
+        Link::Down(saying) => {
+            return without_organization(context, &term, object, &address, saying).await;
+        }
         // What comes up triggers everybody.
         Link::NotYet => return Ok(Action::await_change()),
     };
@@ -148,13 +150,34 @@ async fn without_organization(
     context: &Context,
     term: &Term,
     object: &OrgInvite,
+    address: &Address,
     saying: Saying,
 ) -> Result<Action, Error> {
     if object.metadata.deletion_timestamp.is_some() {
         let retain = object.spec.deletion_policy == DeletionPolicy::Retain;
-        let settled = term.began.elapsed() > context.timing.settle;
-        let nothing = claims::invite(object).is_none() && !claims::is_open(object);
-        if nothing || (retain && (settled || !claims::is_open(object))) {
+        let open = claims::is_open(object);
+        if retain && open {
+            // As with an Organization: an e-mail that is on its way could be sent twice else.
+            let last_call = term.last_call(address).await.unwrap_or(term.began);
+            let settles_at = last_call.max(term.began) + context.timing.settle;
+            let wait = settles_at.saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                let message = format!(
+                    "{}. The object goes once an e-mail that may be on its way has had time to arrive",
+                    saying.message
+                );
+                let reason = saying.reason;
+                say(
+                    context,
+                    object,
+                    State::Progressing(Saying { reason, message }),
+                )
+                .await?;
+                return Ok(Action::requeue(wait));
+            }
+        }
+        let nothing = claims::invite(object).is_none() && !open;
+        if nothing || retain {
             context.writer.release(object).await?;
             return Ok(Action::await_change());
         }

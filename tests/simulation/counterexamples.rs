@@ -158,6 +158,26 @@ fn what_is_retained_settles_first() {
     });
 }
 
+/// The same without its Organization: nobody can look, and what is on its way has to arrive all the same.
+#[test]
+fn what_is_retained_settles_first_without_its_organization() {
+    play(Habits::PLAIN, async |world| {
+        let operator = Process::start(&world, "P0");
+        seconds(200).await;
+        world.next(Call::Post, late_and_unheard());
+        world.create("jane", MEMBER);
+        world.edit("jane", |spec| spec.deletion_policy = DeletionPolicy::Retain);
+        world.sent(Call::Post, 1).await;
+        operator.disconnect();
+        world.delete("jane");
+        world.gone("jane").await;
+        operator.reconnect();
+        world.create("sam", MEMBER);
+        world.has("sam", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
 /// Rule 5. Nothing is sent before a pass of the term, however long it takes.
 #[test]
 fn a_first_e_mail_waits_for_a_pass() {

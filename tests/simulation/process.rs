@@ -16,12 +16,13 @@ use orginvite_operator::astro::{Astro, Role};
 use orginvite_operator::leadership::fence::Fenced;
 use orginvite_operator::leadership::{Leadership, Term};
 use orginvite_operator::metrics::Metrics;
+use orginvite_operator::plan::Saying;
 use orginvite_operator::reconcile::cache::{Filled, Invites, Kind};
 use orginvite_operator::reconcile::connection::{Connection, Link, Policy};
 use orginvite_operator::reconcile::context::{Context, Timing};
 use orginvite_operator::reconcile::events::Events;
 use orginvite_operator::reconcile::write;
-use orginvite_operator::resources::{OrgInvite, Organization};
+use orginvite_operator::resources::{OrgInvite, Organization, Reason};
 use orginvite_operator::takeover;
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -103,6 +104,24 @@ impl Process {
     /// Whether the process believes to lead.
     pub fn leads(&self) -> bool {
         self.context.leadership.leads()
+    }
+
+    /// The Organization is not ready any more.
+    pub fn disconnect(&self) {
+        let term = self.context.leadership.term().unwrap();
+        let link = Link::Down(Saying {
+            reason: Reason::OrganizationNotReady,
+            message: "The Organization has no usable token".to_owned(),
+        });
+        term.links.write().insert(ORGANIZATION.to_owned(), link);
+        self.context.trigger_all_of(ORGANIZATION);
+    }
+
+    /// The Organization is ready again.
+    pub fn reconnect(&self) {
+        let term = self.context.leadership.term().unwrap();
+        connect(self, &term);
+        self.context.trigger_all_of(ORGANIZATION);
     }
 
     /// The process stops in the middle of whatever it does, and goes on after that time.
