@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::network::{Call, Failure, send};
-use crate::organization::{Again, Standing, body, refused};
+use crate::organization::{Again, Standing, Undone, body, refused};
 use crate::world::{State, World};
 
 /// One process's connection.
@@ -177,12 +177,19 @@ impl State {
         self.log(format!("DELETE of {id} by {who}: {heard}"));
         self.count(format!("DELETE {heard}"));
         if answer.is_ok() {
+            let undone = self.astro.undone.take();
+            if let Some(Undone::Everywhere) = undone {
+                return answer;
+            }
             if invitation.standing == Standing::Live {
                 self.astro.end(id, Standing::Revoked);
             } else {
                 self.astro.forget(id);
             }
             self.people_changed(&invitation.address);
+            if let Some(Undone::ButForTheLists) = undone {
+                self.astro.end(id, invitation.standing);
+            }
         }
         answer
     }

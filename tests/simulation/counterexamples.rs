@@ -14,10 +14,10 @@ use orginvite_operator::resources::org_invite::{DeletionPolicy, FINALIZER};
 
 use crate::ledger::recorded;
 use crate::network::{Answer, Call, Fate};
-use crate::organization::{Habits, Standing};
+use crate::organization::{Again, Habits, Standing, Undone};
 use crate::process::Process;
 use crate::stage::{ADMIN, EMAIL, MEMBER, late, late_and_unheard, play, seconds, unheard};
-use crate::users::named;
+use crate::users::{named, spec};
 use crate::{LISTING_DELAY, SETTLE};
 
 /// Both lists show a change as late as they may.
@@ -358,6 +358,47 @@ fn there_is_a_look_between_delete_and_post() {
     });
 }
 
+/// Rule 4. Whatever its DELETE answered, an invitation that is still listed did not end: no other goes out
+/// beside it.
+#[test]
+fn what_is_listed_after_its_delete_is_still_there() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        seconds(200).await;
+        world.with(|state| state.astro.undone = Some(Undone::Everywhere));
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.has("jane", "x2").await;
+        assert_eq!(world.standing("x1"), Standing::Revoked);
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Rule 4. A POST that answers with the replaced invitation, which is not listed and had not ended yet, sent nothing: that one
+/// is no record of it.
+#[test]
+fn a_post_that_answers_with_the_replaced_invitation_sent_nothing() {
+    let habits = Habits {
+        again: Again::Same,
+        ..Habits::PLAIN
+    };
+    play(habits, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        seconds(200).await;
+        world.with(|state| state.astro.undone = Some(Undone::ButForTheLists));
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world
+            .until("a POST", Duration::from_mins(5), |state| {
+                state.counted("POST while pending") == 1
+            })
+            .await;
+        world.end("x1", Standing::Revoked);
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
 /// Rule 3. A person accepts an invitation whose answer was lost just before the attempt has settled: one pass
 /// shows neither the invitation any more nor the member yet.
 #[test]
@@ -466,6 +507,23 @@ fn what_was_sent_for_an_object_that_is_gone_is_revoked() {
     });
 }
 
+/// The same when another object has its name by then.
+#[test]
+fn what_was_sent_for_an_object_that_was_created_again_is_revoked() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::Post, late(Duration::from_secs(1)));
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 1).await;
+        world.with(|state| {
+            state.remove_by_force(&named("jane"));
+            state.create(&named("jane"), spec("jane.doe@example.com", MEMBER));
+        });
+        world.has("jane", "x2").await;
+        assert_eq!(world.standing("x1"), Standing::Revoked);
+    });
+}
+
 /// Rule 7. Setting our own finalizer drops none that somebody else set meanwhile.
 #[test]
 fn a_finalizer_that_was_set_meanwhile_stays() {
@@ -569,6 +627,29 @@ fn a_release_after_a_404_waits_for_a_look() {
         assert_eq!(world.with(|state| state.counted("DELETE 404")), 1);
         assert_eq!(world.emails(), 1);
         assert!(world.with(|state| state.api.get(&named("jane")).is_none()));
+    });
+}
+
+/// Rule 10. The same after a 400, which tells no more.
+#[test]
+fn a_release_after_a_400_waits_for_a_look() {
+    let habits = Habits {
+        accepted_is_400: true,
+        ..Habits::PLAIN
+    };
+    play(habits, async |world| {
+        world.with(|state| state.network.weather.listing_lag = A_GAP);
+        let mut operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        seconds(60).await;
+        world.end("x1", Standing::Accepted);
+        world.delete("jane");
+        world.gone("jane").await;
+        operator.crash();
+        world.create("sam", MEMBER);
+        world.says("sam", "AlreadyMember").await;
+        assert_eq!(world.with(|state| state.counted("DELETE 400")), 1);
+        assert_eq!(world.emails(), 1);
     });
 }
 

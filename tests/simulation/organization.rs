@@ -41,6 +41,15 @@ pub struct Invitation {
     past: bool,
 }
 
+/// What a DELETE that is answered 204 does instead of ending its invitation.
+#[derive(Clone, Copy, Debug)]
+pub enum Undone {
+    /// Nothing at all.
+    Everywhere,
+    /// No list shows the invitation any more; it can still be accepted.
+    ButForTheLists,
+}
+
 /// What Astro answers where its answer is not known.
 #[derive(Clone, Copy, Debug)]
 pub struct Habits {
@@ -109,6 +118,8 @@ pub struct Organization {
     pub clock_offset: SignedDuration,
     pub lifetime: Duration,
     pub invitations: Vec<Invitation>,
+    /// Of the next DELETE.
+    pub undone: Option<Undone>,
     people: BTreeMap<String, Person>,
 }
 
@@ -119,6 +130,7 @@ impl Organization {
             clock_offset: SignedDuration::ZERO,
             lifetime: crate::LIFETIME,
             invitations: Vec::new(),
+            undone: None,
             people: BTreeMap::new(),
         }
     }
