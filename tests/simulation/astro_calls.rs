@@ -89,6 +89,9 @@ impl Astro for Calls {
         limit: usize,
     ) -> Result<UserPage, Error> {
         let effect = dated(move |state: &mut State| {
+            if !state.astro.may_list {
+                return Err(refused(403));
+            }
             let rows = state.astro.list(listing);
             Ok(UserPage {
                 total: rows.len(),

@@ -241,6 +241,43 @@ fn a_resend_that_is_refused_at_first_counts() {
     });
 }
 
+/// A DELETE that takes the replaced invitation and is never answered, while nobody can look: the person has a new
+/// invitation once somebody can, and is not told to have declined.
+#[test]
+fn what_was_deleted_unheard_without_a_look_is_sent_again() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.with(|state| state.let_list(false));
+        seconds(400).await;
+        world.next(Call::Delete, unheard());
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.says("jane", "OutcomeUnknown").await;
+        world.with(|state| state.let_list(true));
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// The same, and a person asks for an e-mail: that is the only one.
+#[test]
+fn what_was_deleted_unheard_without_a_look_is_sent_on_request() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.with(|state| state.let_list(false));
+        seconds(400).await;
+        world.next(Call::Delete, unheard());
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.says("jane", "OutcomeUnknown").await;
+        world.with(|state| state.ask(&named("jane"), "again"));
+        world.has("jane", "x2").await;
+        world.with(|state| state.let_list(true));
+        seconds(1000).await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
 /// Retain leaves Astro alone, and a manifest that is renamed still sends nothing.
 #[test]
 fn what_is_retained_is_handed_over_as_well() {

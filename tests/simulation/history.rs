@@ -34,6 +34,8 @@ pub enum Act {
     ChangeMember,
     /// Astro's clock jumps.
     Jump,
+    /// The token loses the right to list users, or gets it back.
+    ToggleLists,
     Crash,
     Pause,
 }
@@ -151,6 +153,9 @@ async fn play(world: &Arc<World>, scenario: &Scenario) {
     world.with(|state| {
         state.log("no more trouble");
         state.network.weather.trouble = 0.0;
+        if !state.astro.may_list {
+            state.let_list(true);
+        }
         // Or they would expire for ever.
         state.astro.lifetime = Duration::from_hours(24);
     });
@@ -256,6 +261,7 @@ fn perform(state: &mut State, scenario: &Scenario, act: Act) {
             let by = *[-60, 30, 200].choose(&mut state.dice).unwrap();
             state.jump(SignedDuration::from_secs(by));
         }
+        Act::ToggleLists => state.let_list(!state.astro.may_list),
         Act::Crash | Act::Pause => {}
     }
 }

@@ -120,6 +120,8 @@ pub struct Organization {
     pub invitations: Vec<Invitation>,
     /// Of the next DELETE.
     pub undone: Option<Undone>,
+    /// Whether the operator's token may list users.
+    pub may_list: bool,
     people: BTreeMap<String, Person>,
 }
 
@@ -131,6 +133,7 @@ impl Organization {
             lifetime: crate::LIFETIME,
             invitations: Vec::new(),
             undone: None,
+            may_list: true,
             people: BTreeMap::new(),
         }
     }

@@ -6,7 +6,7 @@ use orginvite_operator::resources::org_invite::ResendWhen::{Expired, Gone, Never
 
 use crate::history::Act::{
     Accept, Ask, ChangeMember, Crash, Create, Decline, Delete, EditResends, EditRole, Jump, Pause,
-    ToggleRetain, Withdraw,
+    ToggleLists, ToggleRetain, Withdraw,
 };
 use crate::history::{Scenario, run};
 
@@ -79,6 +79,27 @@ const RETAIN: Scenario = Scenario {
         Create,
         Accept,
         EditRole,
+        Crash,
+        Pause,
+    ],
+};
+
+/// Nobody asks for an e-mail and nobody is invited twice: without a look, either may write to a member.
+const WITHOUT_LOOKING: Scenario = Scenario {
+    objects: ONE,
+    resend_when: &[Expired],
+    acts: &[
+        ToggleLists,
+        ToggleLists,
+        ToggleLists,
+        EditRole,
+        EditRole,
+        EditRole,
+        Accept,
+        Decline,
+        Withdraw,
+        Delete,
+        Jump,
         Crash,
         Pause,
     ],
@@ -192,8 +213,29 @@ fn retained_invitations() {
 }
 
 #[test]
+fn a_token_that_may_not_always_list_users() {
+    runs(
+        &WITHOUT_LOOKING,
+        &[
+            "e-mails",
+            "replacing attempts",
+            "DELETE 204",
+            "DELETE 404",
+            "rights changed",
+        ],
+    );
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
-    for scenario in [&ONE_OBJECT, &TWO_OBJECTS, &ROLE_EDITS, &RESENDS, &RETAIN] {
+    for scenario in [
+        &ONE_OBJECT,
+        &TWO_OBJECTS,
+        &ROLE_EDITS,
+        &RESENDS,
+        &RETAIN,
+        &WITHOUT_LOOKING,
+    ] {
         for seed in 0..5 {
             assert_eq!(run(scenario, seed).trace, run(scenario, seed).trace);
         }

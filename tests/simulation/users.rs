@@ -197,6 +197,17 @@ impl State {
         self.people_changed(&email.to_lowercase());
     }
 
+    /// The operator's token gets the right to list users, or loses it.
+    pub fn let_list(&mut self, may_list: bool) {
+        self.astro.may_list = may_list;
+        self.log(if may_list {
+            "the token may list users"
+        } else {
+            "the token may not list users"
+        });
+        self.count("rights changed");
+    }
+
     /// Astro's clock jumps.
     pub fn jump(&mut self, by: SignedDuration) {
         self.astro.clock_offset += by;
