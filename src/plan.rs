@@ -407,7 +407,7 @@ fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     if let Sight::Member { user_id, role } = &facts.observed.sight {
         return Plan {
             step: Step::Close,
-            state: member_state(facts, user_id, *role, true),
+            state: member_state(facts, user_id, *role),
         };
     }
     if let Some(refusal) = barred(&facts.observed.sight) {
@@ -664,7 +664,7 @@ fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         Sight::NotYet => Plan::act(at_expiry(facts)),
         Sight::Member { user_id, role } => Plan {
             step: Step::Rest,
-            state: member_state(facts, user_id, *role, false),
+            state: member_state(facts, user_id, *role),
         },
         Sight::Barred | Sight::Unidentified => Plan {
             step: Step::Rest,
@@ -912,7 +912,7 @@ fn begin(facts: &Facts<'_>) -> Plan {
             }
             return Plan {
                 step: Step::Rest,
-                state: member_state(facts, user_id, *role, true),
+                state: member_state(facts, user_id, *role),
             };
         }
         Sight::Absent
@@ -1080,29 +1080,24 @@ fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
     })
 }
 
-fn member_state(
-    facts: &Facts<'_>,
-    user_id: &str,
-    role: Option<Role>,
-    without_invite: bool,
-) -> State {
-    let mut message = if without_invite && facts.record.invite_id.is_none() {
-        "The person is a member of the organization already; no e-mail is sent".to_owned()
+fn member_state(facts: &Facts<'_>, user_id: &str, role: Option<Role>) -> State {
+    let (mut message, mut reason) = if facts.record.invite_id.is_some() {
+        (
+            "The person accepted and is a member of the organization".to_owned(),
+            Reason::Accepted,
+        )
     } else {
-        "The person accepted and is a member of the organization".to_owned()
+        (
+            "The person is a member of the organization already; no e-mail is sent".to_owned(),
+            Reason::AlreadyMember,
+        )
     };
     if let Some(role) = role.filter(|role| *role != facts.role) {
         let (present, wanted) = (name(role), name(facts.role));
         message = format!("{message} with the role {present}, not {wanted}: change it in Astro");
+        reason = Reason::RoleDiffers;
     }
     message.push_str(". Deleting this object does not remove the person");
-    let reason = if role.is_some_and(|role| role != facts.role) {
-        Reason::RoleDiffers
-    } else if without_invite && facts.record.invite_id.is_none() {
-        Reason::AlreadyMember
-    } else {
-        Reason::Accepted
-    };
     State::Member {
         user_id: user_id.to_owned(),
         saying: saying(reason, message),
