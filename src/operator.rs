@@ -39,8 +39,8 @@ use crate::takeover;
 
 /// How many `OrgInvite`s are reconciled at once: enough to keep an API server busy, each with a connection.
 const CONCURRENCY: u16 = 16;
-/// How many are handed to the controller ahead of their turns: those that run may be triggered again.
-const AHEAD: usize = 2 * CONCURRENCY as usize;
+/// How many the controller has in hand: one is ready when another ends, and they begin in their order.
+const IN_HAND: usize = CONCURRENCY as usize + 1;
 /// How long a reconcile under way may take beside its calls to Astro once the operator is to stop.
 const CLUSTER_ALLOWANCE: Duration = Duration::from_secs(10);
 
@@ -299,7 +299,7 @@ fn control_invites(
         .clone()
         .follow(events, move |other| triggering.trigger(other));
     let reconciles = context.metrics.org_invites.clone();
-    let order = Arc::new(Order::new(AHEAD));
+    let order = Arc::new(Order::new(IN_HAND));
     let seen = Arc::clone(&order);
     let triggers = reconciles.asked(UnboundedReceiverStream::new(triggers));
     let triggers = Arc::clone(&order).follow(triggers);
@@ -308,15 +308,16 @@ fn control_invites(
         .seen(events.applied_objects())
         .inspect_ok(move |object| seen.add(object))
         .try_filter(|_| future::ready(false));
-    let begun = Arc::clone(&order);
+    let turns = Arc::clone(&order);
     Controller::for_stream(events, store)
         .with_config(ControllerConfig::default().concurrency(CONCURRENCY))
         .reconcile_on(triggers)
         .graceful_shutdown_on(until(stopped))
         .run(
             move |object: Arc<OrgInvite>, context: Arc<Context>| {
-                begun.begun(&ObjectRef::from_obj(object.as_ref()));
+                let turn = turns.begin(&object);
                 async move {
+                    let _turn = turn;
                     let acts = context.acts_for(&object.spec.organization_ref.name);
                     let reconcile = Box::pin(org_invite::reconcile(
                         Arc::clone(&object),
@@ -331,7 +332,7 @@ fn control_invites(
         )
         .for_each(move |outcome| {
             if let Err(ControllerError::ObjectNotFound(object)) = &outcome {
-                order.begun(object);
+                order.gone(object);
             }
             log(outcome, &reconciles)
         })

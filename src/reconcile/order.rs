@@ -1,14 +1,13 @@
 //! In which order objects get their turn: one of each namespace after the other, so that a namespace with ten
-//! thousand objects holds nobody else up.
+//! thousand objects holds nobody else up, and in a namespace whoever waits longest.
 //!
-//! kube's `Controller` takes at once whatever triggers it, and when many wait, begins with the youngest. So it is
+//! kube's `Controller` takes at once whatever triggers it, and when many wait, has no order for them. So it is
 //! handed no more than it can begin soon. What comes back at a time that it knows does not pass through here.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use futures::{FutureExt, Stream, StreamExt, future, stream};
-use kube::ResourceExt;
 use kube::runtime::reflector::{Lookup, ObjectRef};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -20,8 +19,8 @@ type Key = ObjectRef<OrgInvite>;
 /// Who waits for a turn.
 #[derive(Debug)]
 pub struct Order {
-    /// How many objects the controller is ahead of their turns.
-    ahead: usize,
+    /// How many objects the controller has in hand.
+    at_most: usize,
     state: Mutex<State>,
     moved: Notify,
 }
@@ -31,8 +30,8 @@ struct State {
     waiting: HashMap<String, Line>,
     /// Namespaces where somebody waits, the next one first.
     namespaces: VecDeque<String>,
-    /// Who was handed to the controller and did not begin.
-    handed: HashSet<Key>,
+    /// Who was handed to the controller, or began, and has not ended; and whether to wait for a turn again then.
+    in_hand: HashMap<Key, bool>,
 }
 
 /// Who waits in one namespace, by name, the oldest first and each once.
@@ -42,12 +41,25 @@ struct Line {
     known: HashSet<Arc<str>>,
 }
 
+/// A turn, which ends when this is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    order: Arc<Order>,
+    key: Key,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.order.ended(&self.key);
+    }
+}
+
 impl Order {
-    /// An order that hands the controller so many objects ahead of their turns.
+    /// An order that gives the controller so many objects at most.
     #[must_use]
-    pub fn new(ahead: usize) -> Self {
+    pub fn new(at_most: usize) -> Self {
         Self {
-            ahead,
+            at_most,
             state: Mutex::default(),
             moved: Notify::new(),
         }
@@ -55,16 +67,32 @@ impl Order {
 
     /// The object waits for a turn.
     pub fn add(&self, object: &OrgInvite) {
-        self.push(object.metadata.namespace.as_deref(), &object.name_any());
+        self.push(&ObjectRef::from_obj(object));
     }
 
-    /// The object's turn began, or it is gone.
-    pub fn begun<K: Lookup>(&self, object: &ObjectRef<K>) {
-        let namespace = object.namespace.as_deref().unwrap_or_default();
-        let object = Key::new(&object.name).within(namespace);
-        if self.state.lock().handed.remove(&object) {
-            self.moved.notify_one();
+    /// The object's turn begins.
+    #[must_use]
+    pub fn begin(self: &Arc<Self>, object: &OrgInvite) -> Turn {
+        let key = ObjectRef::from_obj(object);
+        self.state.lock().in_hand.entry(key.clone()).or_default();
+        Turn {
+            order: Arc::clone(self),
+            key,
         }
+    }
+
+    /// The object went before its turn.
+    pub fn gone<K: Lookup>(&self, object: &ObjectRef<K>) {
+        let namespace = object.namespace.as_deref().unwrap_or_default();
+        self.ended(&Key::new(&object.name).within(namespace));
+    }
+
+    fn ended(&self, key: &Key) {
+        let again = self.state.lock().in_hand.remove(key);
+        if again == Some(true) {
+            self.push(key);
+        }
+        self.moved.notify_one();
     }
 
     /// Hands on who waits, with those that `triggers` tells of.
@@ -75,7 +103,7 @@ impl Order {
         stream::unfold((self, triggers), |(order, mut triggers)| async move {
             loop {
                 while let Some(trigger) = triggers.next().now_or_never() {
-                    order.push_key(&trigger?);
+                    order.push(&trigger?);
                 }
                 if let Some(next) = order.next() {
                     return Some((next, (order, triggers)));
@@ -84,27 +112,28 @@ impl Order {
                 if let future::Either::Left((trigger, _)) =
                     future::select(triggers.next(), moved).await
                 {
-                    order.push_key(&trigger?);
+                    order.push(&trigger?);
                 }
             }
         })
     }
 
-    fn push_key(&self, key: &Key) {
-        self.push(key.namespace.as_deref(), &key.name);
-    }
-
-    fn push(&self, namespace: Option<&str>, name: &str) {
-        let namespace = namespace.unwrap_or_default();
+    fn push(&self, key: &Key) {
+        let namespace = key.namespace.as_deref().unwrap_or_default();
         let mut state = self.state.lock();
+        if let Some(again) = state.in_hand.get_mut(key) {
+            // What triggers it may have come after its turn looked.
+            *again = true;
+            return;
+        }
         if !state.waiting.contains_key(namespace) {
             state.namespaces.push_back(namespace.to_owned());
             state.waiting.insert(namespace.to_owned(), Line::default());
         }
         if let Some(line) = state.waiting.get_mut(namespace)
-            && !line.known.contains(name)
+            && !line.known.contains(key.name.as_str())
         {
-            let name: Arc<str> = name.into();
+            let name: Arc<str> = key.name.as_str().into();
             line.known.insert(Arc::clone(&name));
             line.order.push_back(name);
             self.moved.notify_one();
@@ -115,7 +144,7 @@ impl Order {
     fn next(&self) -> Option<Key> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        if state.handed.len() >= self.ahead {
+        if state.in_hand.len() >= self.at_most {
             return None;
         }
         let namespace = state.namespaces.pop_front()?;
@@ -128,7 +157,7 @@ impl Order {
         } else {
             state.namespaces.push_back(namespace);
         }
-        state.handed.insert(key.clone());
+        state.in_hand.insert(key.clone(), false);
         Some(key)
     }
 }
@@ -143,6 +172,14 @@ mod tests {
     fn key(text: &str) -> Key {
         let (namespace, name) = text.split_once('/').unwrap();
         Key::new(name).within(namespace)
+    }
+
+    fn object() -> OrgInvite {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "1", "namespace": "a"},
+            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+        }))
+        .unwrap()
     }
 
     #[tokio::test]
@@ -163,12 +200,12 @@ mod tests {
             [key("a/1"), key("b/1")],
             "no more than can begin soon"
         );
-        // Whoever is triggered again while it waits to begin has another turn.
+        // Whoever is triggered again while it is in hand has another turn, once it has ended.
         trigger.send(key("a/1")).unwrap();
         let mut rest = Vec::new();
-        while let Some(begun) = handed.pop() {
-            order.begun(&begun);
-            order.begun(&begun);
+        while let Some(ended) = handed.pop() {
+            order.ended(&ended);
+            order.ended(&ended);
             if let Some(Some(next)) = follow.next().now_or_never() {
                 rest.push(next.clone());
                 handed.insert(0, next);
@@ -177,7 +214,27 @@ mod tests {
         let expected = ["c/1", "a/2", "b/2", "a/3", "a/4", "a/1"].map(key);
         assert_eq!(rest, expected);
         let state = order.state.lock();
-        assert!(state.waiting.is_empty() && state.namespaces.is_empty() && state.handed.is_empty());
+        assert!(state.waiting.is_empty() && state.namespaces.is_empty());
+        assert!(state.in_hand.is_empty());
+    }
+
+    /// What comes back at a time that the controller knows begins without being handed to it.
+    #[tokio::test]
+    async fn who_is_triggered_during_a_turn_waits_for_its_end() {
+        let (trigger, triggers) = mpsc::unbounded_channel();
+        let order = Arc::new(Order::new(1));
+        let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
+        let mut follow = std::pin::pin!(follow);
+        let turn = order.begin(&object());
+        trigger.send(key("a/1")).unwrap();
+        trigger.send(key("a/2")).unwrap();
+        assert!(follow.next().now_or_never().is_none());
+        drop(turn);
+        assert_eq!(follow.next().now_or_never(), Some(Some(key("a/2"))));
+        order.gone(&key("a/2"));
+        assert_eq!(follow.next().now_or_never(), Some(Some(key("a/1"))));
+        drop(order.begin(&object()));
+        assert!(follow.next().now_or_never().is_none());
     }
 
     #[tokio::test]
@@ -190,10 +247,10 @@ mod tests {
         trigger.send(key("a/1")).unwrap();
         assert_eq!(follow.next().await, Some(key("a/1")));
         trigger.send(key("a/2")).unwrap();
-        let (next, ()) = future::join(follow.next(), async { order.begun(&key("a/1")) }).await;
+        let (next, ()) = future::join(follow.next(), async { order.gone(&key("a/1")) }).await;
         assert_eq!(next, Some(key("a/2")));
         drop(trigger);
-        order.begun(&key("a/2"));
+        order.gone(&key("a/2"));
         assert_eq!(follow.next().await, None);
     }
 }
