@@ -89,7 +89,7 @@ pub struct Observation {
     /// The address in the directory, by a pass begun a listing delay after our last call on it.
     pub sight: Sight,
     /// Rule 3: the pass began a settle time after the beginning of the term and after the end of our
-    /// last call on the address.
+    /// last call on the address, and another one came before it.
     pub settled: bool,
     /// Rule 4: the pass began a settle time after the beginning of the term.
     pub term_settled: bool,

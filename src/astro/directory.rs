@@ -88,6 +88,8 @@ struct Snapshot {
     /// When its first request was sent: nothing that it says is younger.
     begun: Instant,
     people: HashMap<Address, Person>,
+    /// Whether no pass came before it, so that it cannot tell who was pending before.
+    first: bool,
     /// Who was pending in the pass before and is in neither list now: someone who accepts may be so until the
     /// list of everybody shows it.
     between: HashSet<Address>,
@@ -108,6 +110,8 @@ pub enum View {
         begun: Instant,
         /// The person, or nobody.
         person: Option<Person>,
+        /// The first pass: of whoever is in neither list it cannot tell whether the person just accepted.
+        first: bool,
         /// Nobody, and it may be that the person just accepted: a later pass tells.
         between: bool,
     },
@@ -226,6 +230,7 @@ impl Directory {
             Some(snapshot) => View::Seen {
                 begun: snapshot.begun,
                 person: snapshot.people.get(address).cloned(),
+                first: snapshot.first,
                 between: snapshot.between.contains(address),
             },
         }
@@ -406,6 +411,7 @@ impl Directory {
             let snapshot = Arc::new(Snapshot {
                 begun,
                 people,
+                first: state.snapshot.is_none(),
                 between,
             });
             state.health = Health::Complete;

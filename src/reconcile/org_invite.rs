@@ -444,7 +444,7 @@ impl Turn<'_> {
             next_look: None,
             doubt: self.doubt(),
         };
-        let (begun, person) = match self.connection.directory.view(self.address) {
+        let (begun, person, first) = match self.connection.directory.view(self.address) {
             View::Nothing => return (observed, None),
             View::Unreadable(why) => {
                 observed.sight = Sight::Unreadable(why);
@@ -461,14 +461,19 @@ impl Turn<'_> {
                 between: true,
                 ..
             } if open.is_some() || record.invite_id.is_none() => return (observed, Some(begun)),
-            View::Seen { begun, person, .. } => (begun, person),
+            View::Seen {
+                begun,
+                person,
+                first,
+                ..
+            } => (begun, person, first),
         };
         // A pass of an earlier term says nothing: rule 6.
         if begun < self.term.began || begun < self.counts_from() {
             return (observed, Some(begun));
         }
         observed.term_settled = begun >= self.term.began + self.context.timing.settle;
-        observed.settled = begun >= self.settled_from();
+        observed.settled = !first && begun >= self.settled_from();
         observed.sight = match person {
             None => Sight::Absent,
             Some(Person::Member { user_id, role }) => Sight::Member { user_id, role },

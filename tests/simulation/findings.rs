@@ -278,6 +278,30 @@ fn what_was_deleted_unheard_without_a_look_is_sent_on_request() {
     });
 }
 
+/// A person accepts what nobody recorded when somebody may look again: the first pass shows neither the invitation
+/// any more nor the member yet.
+#[test]
+fn the_first_pass_after_nobody_could_look_does_not_decide_alone() {
+    for accepted in 0..20 {
+        play(Habits::PLAIN, async |world| {
+            world.with(|state| {
+                state.network.weather.listing_lag = [Duration::ZERO, LISTING_DELAY];
+                state.let_list(false);
+            });
+            let _operator = Process::start(&world, "P0");
+            seconds(100).await;
+            world.next(Call::Post, unheard());
+            world.create("jane", MEMBER);
+            world.says("jane", "OutcomeUnknown").await;
+            world.with(|state| state.let_list(true));
+            seconds(180 + accepted).await;
+            world.end("x1", Standing::Accepted);
+            world.says("jane", "AlreadyMember").await;
+            assert_eq!(world.emails(), 1, "{accepted}");
+        });
+    }
+}
+
 /// Retain leaves Astro alone, and a manifest that is renamed still sends nothing.
 #[test]
 fn what_is_retained_is_handed_over_as_well() {
