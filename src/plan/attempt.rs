@@ -1,0 +1,213 @@
+//! *Attempt open*: the outcome of an e-mail is not known, or its POST is still to be sent.
+
+use super::deletion::take_back;
+use super::facts::{Doubt, Facts, Lookup, Named, Sight, expires_at};
+use super::invite::looking;
+use super::say::{
+    ASK, barred, braked, closing, conflict, member_state, not_permitted, settling, unreadable,
+};
+use super::step::{Plan, State, Step, adopt, again, send};
+use crate::astro::is_over;
+use crate::resources::Reason;
+use crate::resources::org_invite::Attempt;
+
+/// The invite that an open attempt was to replace. The annotation is in the hands of whoever may edit the
+/// object, the record is not: what the object does not record is not its own to delete.
+pub(super) fn replaced<'a>(facts: &Facts<'_>, attempt: &'a Attempt) -> Option<&'a str> {
+    let recorded = facts.record.invite_id.as_ref();
+    attempt
+        .replaces
+        .as_deref()
+        .filter(|id| recorded.is_some_and(|one| one == id))
+}
+
+/// *Attempt open*: its outcome is not known, or its POST is still to be sent.
+pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
+    let underway = facts.own.underway.as_deref() == Some(attempt.id.as_str());
+    let pending = match &facts.observed.sight {
+        Sight::Unreadable(why) => return unreadable(why),
+        Sight::NotYet => {
+            return if underway {
+                Plan::await_pass()
+            } else {
+                settling()
+            };
+        }
+        Sight::Pending(found) => found.as_slice(),
+        _ => &[],
+    };
+    let replaces = replaced(facts, attempt);
+    // What is replaced, when it can still be accepted.
+    let old = pending
+        .iter()
+        .find(|found| Some(found.id.as_str()) == replaces && !is_over(found.expires_at, facts.now));
+    // Whatever the DELETE answered, it did not end: the attempt settles like any other.
+    let underway = underway && old.is_none();
+    // Rule 4 for an attempt of our own whose POST was never sent, rule 3 for any other.
+    if !(if underway {
+        facts.observed.term_settled
+    } else {
+        facts.observed.settled
+    }) {
+        return if underway {
+            Plan::await_pass()
+        } else {
+            settling()
+        };
+    }
+    let left_over = old.filter(|old| !facts.standing.shared.contains(&old.id.as_str()));
+    let found = pending
+        .iter()
+        .find(|found| Some(found.id.as_str()) != replaces);
+    let member = matches!(facts.observed.sight, Sight::Member { .. });
+    if let Some(old) = left_over
+        && (facts.deleting || member || found.is_some() || facts.standing.held_by.is_some())
+    {
+        return Plan::act(Step::Drop(old.id.clone()));
+    }
+    if found.is_some_and(|found| facts.standing.shared.contains(&found.id.as_str())) {
+        // Another object's: no e-mail of this attempt.
+        return Plan::act(Step::Close);
+    }
+    if let Some(found) = found {
+        // Also in deletion: what was sent is recorded first, so that it can be handed over or revoked.
+        return adopt(facts, found, attempt.role);
+    }
+    if facts.observed.doubt == Some(Doubt::Missing) && facts.observed.sight == Sight::Absent {
+        return braked(facts);
+    }
+    if facts.deleting {
+        return Plan::act(Step::Release);
+    }
+    if let Sight::Member { user_id, role } = &facts.observed.sight {
+        return Plan {
+            step: Step::Close,
+            state: member_state(facts, user_id, *role),
+        };
+    }
+    if let Some(refusal) = barred(&facts.observed.sight) {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(refusal),
+        };
+    }
+    if let Some(old) = left_over
+        && (facts.closing || !(facts.permits)(facts.role))
+    {
+        // It is not replaced after all, and must not be left without an owner.
+        return adopt(facts, old, facts.record.role.unwrap_or(attempt.role));
+    }
+    if let Some(holder) = facts.standing.held_by {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(conflict(facts, holder)),
+        };
+    }
+    if !(facts.permits)(facts.role) {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(not_permitted(facts.role)),
+        };
+    }
+    if facts.closing {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(closing()),
+        };
+    }
+    if facts.observed.doubt.is_some() {
+        return braked(facts);
+    }
+    if underway && attempt.role == facts.role {
+        return Plan::act(Step::Post);
+    }
+    let replaces = replaces.filter(|id| !facts.standing.shared.contains(id));
+    Plan::act(Step::Send {
+        replaces: replaces.map(str::to_owned),
+        unseen: replaces.is_some() && old.is_none(),
+        resends: attempt.resends,
+        request: attempt.request.clone(),
+    })
+}
+
+/// *Attempt open*, and nobody can look: a person has to tell what became of it. When this term did not send
+/// its POST, only the DELETE of what it replaces is in question: it is repeated while get-invite shows that one.
+pub(super) fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
+    let unsent = facts.own.unsent.as_ref() == Some(&attempt.id);
+    let answered = match &facts.observed.named {
+        Some(Named::Found(found)) if facts.standing.shared.contains(&found.id.as_str()) => {
+            return Plan::act(Step::Close);
+        }
+        Some(Named::Found(found)) => {
+            // The one that was to be replaced has the role that it was sent with.
+            let is_old = replaced(facts, attempt) == Some(&found.id);
+            let sent_with = facts.record.role.filter(|_| is_old);
+            return adopt(facts, found, sent_with.unwrap_or(attempt.role));
+        }
+        Some(Named::InLine(time)) => {
+            return Plan {
+                step: Step::AwaitTime(*time),
+                state: State::Unchanged,
+            };
+        }
+        Some(Named::Refused(why)) => format!(" The invitation that was named is not it: {why}."),
+        None => String::new(),
+    };
+    if unsent && facts.deleting {
+        return take_back(facts);
+    }
+    let asked = facts
+        .request
+        .is_some_and(|request| unsent || Some(request) != attempt.request.as_deref());
+    let left_over = replaced(facts, attempt).filter(|id| !facts.standing.shared.contains(id));
+    let in_question = left_over.filter(|_| unsent);
+    let there = in_question.is_some()
+        && facts.observed.lookup == Lookup::Exists
+        && !is_over(expires_at(facts), facts.now);
+    if (asked || there) && !facts.deleting {
+        if let Some(holder) = facts.standing.held_by {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(conflict(facts, holder)),
+            };
+        }
+        // Nobody knows whether its DELETE took effect.
+        if let Some(invite) = left_over {
+            let mut plan = again(facts, invite, false);
+            if let Step::Send { unseen, .. } = &mut plan.step {
+                *unseen = true;
+            }
+            return plan;
+        }
+        if !(facts.permits)(facts.role) {
+            return Plan {
+                step: Step::Rest,
+                state: State::Stalled(not_permitted(facts.role)),
+            };
+        }
+        return send(facts, None, false);
+    }
+    if in_question.is_some() {
+        return match &facts.observed.lookup {
+            Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
+            Lookup::Unknown(why) => looking(facts, unreadable(why).state),
+            _ => Plan::stalled(
+                Reason::OutcomeUnknown,
+                format!(
+                    "The call that was to delete the invitation, for a new one in its place, had no answer, and now the invitation is gone: it was deleted, or the person accepted or declined it. The token may not list users, so that nobody can look.{answered} Look in Astro whether the person is a member. {ASK}"
+                ),
+            ),
+        };
+    }
+    let way_out = if facts.deleting {
+        "set iam.astronomer.io/invite-id to the invitation's ID if there is one, which is then taken back, or set deletionPolicy to Retain if there is none"
+    } else {
+        "set the annotation iam.astronomer.io/invite-id to the invitation's ID if there is one, or iam.astronomer.io/resend-requested-at to a new value to send again if there is none"
+    };
+    Plan::stalled(
+        Reason::OutcomeUnknown,
+        format!(
+            "It is not known whether the last e-mail went out, and the token may not list users, so that nobody can look.{answered} Look in Astro, then {way_out}"
+        ),
+    )
+}

@@ -1,0 +1,113 @@
+//! *Deletion*: taking back what is recorded, handing it over, or leaving it.
+
+use super::facts::{Doubt, Facts, Lookup, Sight, expires_at, listed_role};
+use super::say::{braked, name, saying, settling};
+use super::step::{Plan, State, Step};
+use crate::astro::is_over;
+use crate::claims::Heir;
+use crate::resources::Reason;
+
+/// *Deletion* with Retain: whatever there is in Astro stays there.
+pub(super) fn let_go(facts: &Facts<'_>) -> Plan {
+    if facts.open.is_some() {
+        let can_look = !matches!(facts.observed.sight, Sight::Unreadable(_) | Sight::Blind);
+        return match facts.own.settles_at.filter(|time| *time > facts.now) {
+            // Else the next object for the address could send while this one's e-mail is on its way.
+            Some(time) => Plan {
+                step: Step::AwaitTime(time),
+                state: settling().state,
+            },
+            // Nor by a pass that began before it had arrived.
+            None if can_look && !facts.observed.settled => settling(),
+            None => Plan::act(Step::Release),
+        };
+    }
+    match &facts.observed.sight {
+        // The way out when Astro cannot be reached.
+        Sight::Unreadable(_) | Sight::Member { .. } => Plan::act(Step::Release),
+        _ if facts.record.invite_id.is_some() && facts.standing.heir == Heir::Waiting => {
+            handing_over()
+        }
+        _ => Plan::act(Step::Release),
+    }
+}
+
+/// Another object for the address copies the record: one that was declined is not sent again.
+pub(super) fn handing_over() -> Plan {
+    Plan {
+        step: Step::Rest,
+        state: State::Progressing(saying(
+            Reason::HandingOver,
+            "Another OrgInvite for the address takes the invitation over",
+        )),
+    }
+}
+
+/// *Deletion*, no attempt open, or one that sent nothing.
+pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
+    let Some(invite) = facts.record.invite_id.as_deref() else {
+        return Plan::act(Step::Release);
+    };
+    match &facts.observed.sight {
+        Sight::NotYet => return Plan::await_pass(),
+        Sight::Unreadable(why) => {
+            return Plan {
+                step: Step::AwaitPass,
+                state: State::Progressing(saying(
+                    Reason::AstroUnavailable,
+                    format!(
+                        "The invitation cannot be taken back while the organization cannot be read: {why}. It is tried again"
+                    ),
+                )),
+            };
+        }
+        Sight::Member { .. } => return Plan::act(Step::Release),
+        // It was accepted when one could look.
+        Sight::Blind if facts.record.user_id.is_some() => return Plan::act(Step::Release),
+        _ => {}
+    }
+    match facts.standing.heir {
+        Heir::Recorded => return Plan::act(Step::Release),
+        Heir::Waiting if facts.open.is_none() => return handing_over(),
+        // What may be deleted already is not handed over.
+        Heir::Waiting | Heir::None => {}
+    }
+    // Rule 10: the sight counts only when its pass began a listing delay after that answer.
+    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite));
+    if facts.standing.shared.contains(&invite) {
+        return Plan::act(Step::Release);
+    }
+    let blind = facts.observed.sight == Sight::Blind;
+    if facts.own.revoke_answered_absent || (facts.own.revoke_refused && !shown && !blind) {
+        // An answer that comes with such a list says nothing either.
+        return if facts.observed.doubt == Some(Doubt::Missing) {
+            braked(facts)
+        } else {
+            Plan::act(Step::Release)
+        };
+    }
+    if facts.own.revoke_refused && blind {
+        match &facts.observed.lookup {
+            Lookup::Gone | Lookup::GoneOnce => return Plan::act(Step::Release),
+            // Whatever get-invite answers then, it is not pending.
+            Lookup::Exists if is_over(expires_at(facts), facts.now) => {
+                return Plan::act(Step::Release);
+            }
+            Lookup::InLine(time) => return Plan::act(Step::AwaitTime(*time)),
+            Lookup::NotAsked | Lookup::Exists | Lookup::Unknown(_) => {}
+        }
+    }
+    if let Some(role) = listed_role(facts, invite)
+        && facts.record.role != Some(role)
+        && !(facts.permits)(role)
+    {
+        return Plan::stalled(
+            Reason::NotPermitted,
+            format!(
+                "The invitation now gives the role {}, which this namespace may not touch. Take it back in Astro, or allow the role in the Organization",
+                name(role)
+            ),
+        );
+    }
+    Plan::act(Step::Revoke(invite.to_owned()))
+}
