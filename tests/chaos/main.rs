@@ -35,8 +35,8 @@ async fn each_fault_once() {
     run::run(&Plan::short(20_261_124)).await;
 }
 
-/// `SEED`, `MINUTES` and `PEOPLE` from the environment; with `SOAK=1` no process is killed or restarted, so that what it
-/// holds can be compared.
+/// `SEED`, `MINUTES` and `PEOPLE` from the environment; with `SOAK=1` no process is killed or restarted, so
+/// that what it holds can be compared.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes: make chaos"]
 async fn minutes() {

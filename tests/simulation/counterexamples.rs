@@ -374,8 +374,8 @@ fn what_is_listed_after_its_delete_is_still_there() {
     });
 }
 
-/// Rule 4. A POST that answers with the replaced invitation, which is not listed and had not ended yet, sent nothing: that one
-/// is no record of it.
+/// Rule 4. A POST that answers with the replaced invitation, which is not listed and had not ended yet, sent
+/// nothing: that one is no record of it.
 #[test]
 fn a_post_that_answers_with_the_replaced_invitation_sent_nothing() {
     let habits = Habits {
