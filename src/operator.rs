@@ -218,6 +218,10 @@ async fn watch_namespaces(
         .inspect_ok(|event| {
             if matches!(event, Event::InitDone) {
                 context.filled.mark(Kind::Namespaces);
+                // Labels were not in the cache yet when the list showed them.
+                for object in context.invites.all() {
+                    context.trigger(&object);
+                }
             }
         })
         .touched_objects()
@@ -303,7 +307,9 @@ fn control_invites(
     let seen = Arc::clone(&order);
     let triggers = reconciles.asked(UnboundedReceiverStream::new(triggers));
     let triggers = Arc::clone(&order).follow(triggers);
-    // What the watch shows waits in the same order; the controller gets its failures only.
+    // What the watch shows waits in the same order; the controller gets its failures only. What a list shows is in the
+    // cache once the list is complete, which triggers all.
+    let events = events.try_filter(|event| future::ready(!matches!(event, Event::InitApply(_))));
     let events = reconciles
         .seen(events.applied_objects())
         .inspect_ok(move |object| seen.add(object))
@@ -367,7 +373,10 @@ fn followed(
 ) -> impl Stream<Item = watcher::Result<Organization>> {
     events
         .inspect_ok(move |event| match event {
-            Event::InitDone => context.filled.mark(Kind::Organizations),
+            Event::InitDone => {
+                context.filled.mark(Kind::Organizations);
+                organization::forget_missing(&context);
+            }
             Event::Delete(object) => organization::forget(&object.name_any(), &context),
             Event::Apply(object)
                 if object.status.is_none()

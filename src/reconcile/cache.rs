@@ -91,7 +91,8 @@ impl Invites {
     }
 
     /// Passes the events that `store` was written from on, keeps the index, and calls `affected` with
-    /// each other object for the address of an object that changed.
+    /// each other object for the address of an object that changed, and with every object after a list:
+    /// what it shows counts once it is complete, and what went meanwhile has no event.
     pub fn follow<S>(
         self,
         events: S,
@@ -122,6 +123,9 @@ impl Invites {
                     }
                     *invites.index.write() = index;
                     invites.filled.mark(Kind::OrgInvites);
+                    for object in invites.all() {
+                        affected(&object);
+                    }
                     return;
                 }
             };
@@ -251,5 +255,36 @@ mod tests {
             shown.push(names.concat());
         }
         assert_eq!(shown, ["", "", "", "ab", "ab", "ab", "ab", "bc"]);
+    }
+
+    /// What goes or changes while nobody watches has no event, and what a long list shows is not in the cache before its
+    /// end.
+    #[tokio::test]
+    async fn a_list_triggers_all_once_it_is_complete() {
+        let (store, writer) = reflector::store();
+        let invites = Invites::new(store, Arc::default());
+        let one = |name| [Event::InitApply(object(name))];
+        let lists = [
+            &[Event::Init][..],
+            &one("a"),
+            &one("b"),
+            &[Event::InitDone, Event::Init],
+            &one("b"),
+            &one("c"),
+            &[Event::InitDone],
+        ]
+        .concat();
+        let events = stream::iter(lists.into_iter().map(Ok)).reflect(writer);
+        let triggered = std::cell::RefCell::new(Vec::new());
+        let note = |object: &OrgInvite| triggered.borrow_mut().push(object.name_any());
+        let mut events = Box::pin(invites.clone().follow(events, note));
+        let mut shown = Vec::new();
+        while let Some(event) = events.next().await {
+            event.unwrap();
+            let mut names = triggered.take();
+            names.sort();
+            shown.push(names.concat());
+        }
+        assert_eq!(shown, ["", "", "", "ab", "", "", "", "bc"]);
     }
 }

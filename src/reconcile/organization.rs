@@ -77,6 +77,19 @@ pub fn forget(name: &str, context: &Context) {
     }
 }
 
+/// After a list: the Organizations that went meanwhile have no event.
+pub fn forget_missing(context: &Context) {
+    let Some(term) = context.leadership.term() else {
+        return;
+    };
+    let linked: Vec<String> = term.links.read().keys().cloned().collect();
+    for name in linked {
+        if context.organizations.get(&ObjectRef::new(&name)).is_none() {
+            forget(&name, context);
+        }
+    }
+}
+
 async fn attend(
     object: &Organization,
     name: &str,
