@@ -19,7 +19,7 @@ type Key = ObjectRef<OrgInvite>;
 /// Who waits for a turn.
 #[derive(Debug)]
 pub struct Order {
-    /// How many objects the controller has in hand.
+    /// How many objects the controller may have been handed.
     at_most: usize,
     state: Mutex<State>,
     moved: Notify,
@@ -30,8 +30,17 @@ struct State {
     waiting: HashMap<String, Line>,
     /// Namespaces where somebody waits, the next one first.
     namespaces: VecDeque<String>,
-    /// Who was handed to the controller, or began, and has not ended; and whether to wait for a turn again then.
-    in_hand: HashMap<Key, bool>,
+    /// Who was handed to the controller, or began by itself, and has not ended.
+    in_hand: HashMap<Key, InHand>,
+    /// How many of them were handed.
+    handed: usize,
+}
+
+#[derive(Debug, Default)]
+struct InHand {
+    handed: bool,
+    /// Whether to wait for a turn again once this one has ended.
+    again: bool,
 }
 
 /// Who waits in one namespace, by name, the oldest first and each once.
@@ -55,7 +64,7 @@ impl Drop for Turn {
 }
 
 impl Order {
-    /// An order that gives the controller so many objects at most.
+    /// An order that hands the controller so many objects at most.
     #[must_use]
     pub fn new(at_most: usize) -> Self {
         Self {
@@ -88,11 +97,18 @@ impl Order {
     }
 
     fn ended(&self, key: &Key) {
-        let again = self.state.lock().in_hand.remove(key);
-        if again == Some(true) {
+        let ended = {
+            let mut state = self.state.lock();
+            let ended = state.in_hand.remove(key).unwrap_or_default();
+            state.handed -= usize::from(ended.handed);
+            ended
+        };
+        if ended.again {
             self.push(key);
         }
-        self.moved.notify_one();
+        if ended.handed {
+            self.moved.notify_one();
+        }
     }
 
     /// Hands on who waits, with those that `triggers` tells of.
@@ -121,9 +137,9 @@ impl Order {
     fn push(&self, key: &Key) {
         let namespace = key.namespace.as_deref().unwrap_or_default();
         let mut state = self.state.lock();
-        if let Some(again) = state.in_hand.get_mut(key) {
+        if let Some(in_hand) = state.in_hand.get_mut(key) {
             // What triggers it may have come after its turn looked.
-            *again = true;
+            in_hand.again = true;
             return;
         }
         if !state.waiting.contains_key(namespace) {
@@ -144,7 +160,7 @@ impl Order {
     fn next(&self) -> Option<Key> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        if state.in_hand.len() >= self.at_most {
+        if state.handed >= self.at_most {
             return None;
         }
         let namespace = state.namespaces.pop_front()?;
@@ -157,7 +173,12 @@ impl Order {
         } else {
             state.namespaces.push_back(namespace);
         }
-        state.in_hand.insert(key.clone(), false);
+        let handed = InHand {
+            handed: true,
+            again: false,
+        };
+        state.in_hand.insert(key.clone(), handed);
+        state.handed += 1;
         Some(key)
     }
 }
@@ -215,7 +236,7 @@ mod tests {
         assert_eq!(rest, expected);
         let state = order.state.lock();
         assert!(state.waiting.is_empty() && state.namespaces.is_empty());
-        assert!(state.in_hand.is_empty());
+        assert!(state.in_hand.is_empty() && state.handed == 0);
     }
 
     /// What comes back at a time that the controller knows begins without being handed to it.
@@ -228,9 +249,9 @@ mod tests {
         let turn = order.begin(&object());
         trigger.send(key("a/1")).unwrap();
         trigger.send(key("a/2")).unwrap();
-        assert!(follow.next().now_or_never().is_none());
-        drop(turn);
         assert_eq!(follow.next().now_or_never(), Some(Some(key("a/2"))));
+        drop(turn);
+        assert!(follow.next().now_or_never().is_none());
         order.gone(&key("a/2"));
         assert_eq!(follow.next().now_or_never(), Some(Some(key("a/1"))));
         drop(order.begin(&object()));
