@@ -4,9 +4,8 @@
 //! calls an interval and not N.
 
 mod loss;
+mod pass;
 
-use std::cmp::Reverse;
-use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +19,11 @@ use tracing::Instrument as _;
 
 pub use loss::Loss;
 
-use super::budget::{Budget, Class, Verb};
-use super::{Astro, Error, Invite, Listing, Refusal, Role, Subject, User, UserStatus, is_over};
+use super::budget::Budget;
+use super::{Astro, Error, Refusal, Role, Subject, is_over};
 use crate::metrics::OrganizationMetrics;
 use crate::random;
 use crate::resources::Address;
-
-/// Rows of one page.
-const PAGE: usize = 100;
-/// How often a pass is begun again when rows moved under it, before it counts as failed.
-const ATTEMPTS: u32 = 3;
 
 /// A person of the organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -88,11 +82,12 @@ struct Snapshot {
     /// When its first request was sent: nothing that it says is younger.
     begun: Instant,
     people: HashMap<Address, Person>,
-    /// Whether no pass came before it, so that it cannot tell who was pending before.
-    first: bool,
-    /// Who was pending in the pass before and is in neither list now: someone who accepts may be so until the
-    /// list of everybody shows it.
-    between: HashSet<Address>,
+    /// From when on a pass has to begin to tell that somebody is not there: a listing delay after the first one ended,
+    /// which cannot tell who was pending before.
+    tells_from: Instant,
+    /// Who was pending and is in neither list now: someone who accepts may be so until the list of everybody
+    /// shows it. No pass that begins before the given time is believed in that.
+    between: HashMap<Address, Instant>,
 }
 
 /// What the directory says of an address.
@@ -110,8 +105,9 @@ pub enum View {
         begun: Instant,
         /// The person, or nobody.
         person: Option<Person>,
-        /// The first pass: of whoever is in neither list it cannot tell whether the person just accepted.
-        first: bool,
+        /// The first pass, or soon after it: of whoever is in neither list it cannot tell whether the person just
+        /// accepted.
+        early: bool,
         /// Nobody, and it may be that the person just accepted: a later pass tells.
         between: bool,
     },
@@ -230,8 +226,8 @@ impl Directory {
             Some(snapshot) => View::Seen {
                 begun: snapshot.begun,
                 person: snapshot.people.get(address).cloned(),
-                first: snapshot.first,
-                between: snapshot.between.contains(address),
+                early: snapshot.begun < snapshot.tells_from,
+                between: snapshot.between.contains_key(address),
             },
         }
     }
@@ -393,25 +389,34 @@ impl Directory {
             };
             let mut taken_back = self.taken_back.lock();
             let loss = Loss::judge(state.loss.as_ref(), &known, &taken_back, &people);
+            let before = state.snapshot.as_deref();
+            let tells_from = Instant::now() + self.listing_delay;
             let pending = |address: &Address| {
-                let before = state.snapshot.as_ref()?.people.get(address)?;
-                Some(matches!(
-                    before,
-                    Person::Pending { .. } | Person::Unidentified
-                ))
+                before.is_some_and(|before| {
+                    matches!(
+                        before.people.get(address),
+                        Some(Person::Pending { .. } | Person::Unidentified)
+                    )
+                })
             };
-            let between = known.iter().filter(|address| {
-                pending(address) == Some(true)
-                    && !people.contains_key(*address)
-                    && !taken_back.contains_key(*address)
-            });
-            let between = between.cloned().collect();
+            let left = known.iter().filter(|address| pending(address));
+            let left = left.map(|address| (address, tells_from));
+            let still = before.into_iter().flat_map(|before| &before.between);
+            let still = still.map(|(address, until)| (address, *until));
+            let between = still.filter(|(_, until)| begun < *until).chain(left);
+            let between = between
+                .filter(|(address, _)| {
+                    !people.contains_key(*address) && !taken_back.contains_key(*address)
+                })
+                .map(|(address, until)| (address.clone(), until))
+                .collect();
+            let tells_from = before.map_or(tells_from, |before| before.tells_from);
             taken_back.retain(|_, at| *at + self.listing_delay >= begun);
             drop(taken_back);
             let snapshot = Arc::new(Snapshot {
                 begun,
                 people,
-                first: state.snapshot.is_none(),
+                tells_from,
                 between,
             });
             state.health = Health::Complete;
@@ -439,7 +444,7 @@ impl Directory {
                 addresses.insert(address.clone());
             }
         }
-        addresses.extend(before.between.iter().cloned());
+        addresses.extend(before.between.keys().cloned());
         for address in before.people.keys() {
             if !snapshot.people.contains_key(address) {
                 addresses.insert(address.clone());
@@ -502,77 +507,6 @@ impl Directory {
         let snapshot = state.snapshot.as_ref()?;
         Some((snapshot.begun, snapshot.people.len()))
     }
-
-    /// One complete pass over both lists.
-    ///
-    /// The people with invites are read first: a person only ever goes from pending to member, so
-    /// whoever accepts between the two lists is in one of them.
-    async fn pass(&self) -> Result<HashMap<Address, Person>, Error> {
-        let invited = self.list(Listing::WithInvites).await?;
-        let everybody = self.list(Listing::Everybody).await?;
-        let mut people = HashMap::with_capacity(everybody.len().max(invited.len()));
-        for (address, person) in everybody.into_iter().chain(invited) {
-            insert(&mut people, address, person);
-        }
-        Ok(people)
-    }
-
-    /// The people of one list, read again when its rows moved meanwhile.
-    async fn list(&self, listing: Listing) -> Result<Vec<(Address, Person)>, Error> {
-        for _ in 0..ATTEMPTS {
-            if let Some(people) = self.list_once(listing).await? {
-                return Ok(people);
-            }
-        }
-        Err(Error::Unknown {
-            message: format!("the list of users changed {ATTEMPTS} times while it was read"),
-            status: None,
-            request_id: None,
-        })
-    }
-
-    /// The people of one list; `None` when its rows moved while they were read. Rows keep their order
-    /// (oldest first) and move only when one before them goes: then the last row of a page, which the
-    /// next page repeats, is another one there.
-    async fn list_once(&self, listing: Listing) -> Result<Option<Vec<(Address, Person)>>, Error> {
-        let mut people = Vec::new();
-        let mut inviter = None;
-        let mut rows = 0;
-        let mut last: Option<String> = None;
-        loop {
-            let page = self
-                .page(listing, rows - usize::from(last.is_some()))
-                .await?;
-            let mut users = page.users.into_iter();
-            if last.is_some() && users.next().map(|user| user.id) != last {
-                return Ok(None);
-            }
-            let before = rows;
-            for user in users {
-                rows += 1;
-                last = Some(user.id.clone());
-                people.extend(shown(user, listing, &mut inviter));
-            }
-            if rows >= page.total || rows == before {
-                return Ok((rows == page.total).then_some(people));
-            }
-        }
-    }
-
-    async fn page(&self, listing: Listing, offset: usize) -> Result<super::UserPage, Error> {
-        loop {
-            self.budget.wait(Verb::Get, Class::First, "directory").await;
-            match self.astro.list_users(listing, offset, PAGE).await {
-                Err(Error::Refused(refusal)) if refusal.status == 429 => {
-                    self.budget.pause(
-                        Verb::Get,
-                        refusal.retry_after.unwrap_or(Duration::from_secs(1)),
-                    );
-                }
-                answer => return answer,
-            }
-        }
-    }
 }
 
 /// The delay after so many failures: doubling from one second up to 5 minutes, with jitter.
@@ -582,77 +516,4 @@ pub fn backoff(failures: u32) -> Duration {
         .saturating_mul(1 << failures.saturating_sub(1).min(9))
         .min(Duration::from_mins(5));
     full.mul_f64(random::draw(|rng| rng.random_range(0.5..1.0)))
-}
-
-/// Whom one row shows, and as what; `inviter` is that of the row before.
-fn shown(
-    user: User,
-    listing: Listing,
-    inviter: &mut Option<Arc<Subject>>,
-) -> Option<(Address, Person)> {
-    // A row without an address that we could invite is nobody's.
-    let address = Address::parse(&user.username).ok()?;
-    let person = match (user.status, listing) {
-        (UserStatus::Active, _) => Person::Member {
-            user_id: user.id,
-            role: user.role,
-        },
-        (UserStatus::Inactive | UserStatus::Banned | UserStatus::Unknown, _) => Person::Barred,
-        // Without an invite in the other list, the row is what is left of an ended one.
-        (UserStatus::Pending, Listing::Everybody) => return None,
-        (UserStatus::Pending, Listing::WithInvites) if user.invites.is_empty() => {
-            Person::Unidentified
-        }
-        (UserStatus::Pending, Listing::WithInvites) => {
-            let mut invites = Vec::with_capacity(user.invites.len());
-            invites.extend(
-                user.invites
-                    .into_iter()
-                    .map(|invite| pending(invite, inviter)),
-            );
-            invites.sort_by_key(|invite: &Pending| Reverse(invite.expires_at));
-            Person::Pending {
-                invites,
-                role: user.role,
-            }
-        }
-    };
-    Some((address, person))
-}
-
-/// What is kept of an invite; of its inviter nothing, if it is the one before.
-fn pending(invite: Invite, before: &mut Option<Arc<Subject>>) -> Pending {
-    let inviter = invite.inviter.map(|inviter| match before {
-        Some(before) if **before == inviter => Arc::clone(before),
-        _ => Arc::clone(before.insert(Arc::new(inviter))),
-    });
-    Pending {
-        id: invite.id.into(),
-        expires_at: invite.expires_at,
-        inviter,
-    }
-}
-
-/// Adds what one row says. Several rows for one mailbox: a member outweighs everything, and then
-/// whoever must not be written to.
-fn insert(people: &mut HashMap<Address, Person>, address: Address, person: Person) {
-    let weight = |person: &Person| match person {
-        Person::Member { .. } => 3,
-        Person::Barred => 2,
-        Person::Unidentified => 1,
-        Person::Pending { .. } => 0,
-    };
-    match people.entry(address) {
-        Entry::Vacant(entry) => {
-            entry.insert(person);
-        }
-        Entry::Occupied(mut entry) => match (entry.get_mut(), person) {
-            (Person::Pending { invites, .. }, Person::Pending { invites: more, .. }) => {
-                invites.extend(more);
-                invites.sort_by_key(|invite| Reverse(invite.expires_at));
-            }
-            (before, person) if weight(&person) > weight(before) => *before = person,
-            _ => {}
-        },
-    }
 }

@@ -194,7 +194,7 @@ pub(super) fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             _ => Plan::stalled(
                 Reason::OutcomeUnknown,
                 format!(
-                    "The call that was to delete the invitation, for a new one in its place, had no answer, and now the invitation is gone: it was deleted, or the person accepted or declined it. The token may not list users, so that nobody can look.{answered} Look in Astro whether the person is a member. {ASK}"
+                    "The invitation was to be replaced by a new one, and is over now: the operator deleted it, or before that the person accepted or declined it, or it expired. The token may not list users, so that nobody can look.{answered} Look in Astro whether the person is a member. {ASK}"
                 ),
             ),
         };

@@ -66,10 +66,11 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
         Sight::Blind if facts.record.user_id.is_some() => return Plan::act(Step::Release),
         _ => {}
     }
+    let heir_waits = facts.standing.heir == Heir::Waiting;
     match facts.standing.heir {
         Heir::Recorded => return Plan::act(Step::Release),
         Heir::Waiting if facts.open.is_none() => return handing_over(),
-        // What may be deleted already is not handed over.
+        // What may be deleted already is not handed over before its own DELETE is answered.
         Heir::Waiting | Heir::None => {}
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
@@ -78,20 +79,26 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
         return Plan::act(Step::Release);
     }
     let blind = facts.observed.sight == Sight::Blind;
+    let ended = if heir_waits {
+        // The person may have accepted it: its record goes to the heir, so that nobody is written to for it.
+        Step::Close
+    } else {
+        Step::Release
+    };
     if facts.own.revoke_answered_absent || (facts.own.revoke_refused && !shown && !blind) {
         // An answer that comes with such a list says nothing either.
         return if facts.observed.doubt == Some(Doubt::Missing) {
             braked(facts)
         } else {
-            Plan::act(Step::Release)
+            Plan::act(ended)
         };
     }
     if facts.own.revoke_refused && blind {
         match &facts.observed.lookup {
-            Lookup::Gone | Lookup::GoneOnce => return Plan::act(Step::Release),
+            Lookup::Gone | Lookup::GoneOnce => return Plan::act(ended),
             // Whatever get-invite answers then, it is not pending.
             Lookup::Exists if is_over(expires_at(facts), facts.now) => {
-                return Plan::act(Step::Release);
+                return Plan::act(ended);
             }
             Lookup::InLine(time) => return Plan::act(Step::AwaitTime(*time)),
             Lookup::NotAsked | Lookup::Exists | Lookup::Unknown(_) => {}

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
 
-use super::org_invite::inviter;
+use super::observe::inviter;
 use crate::astro::budget::{Budget, Verb};
 use crate::astro::directory::Directory;
 use crate::astro::{Astro, Invite, later};

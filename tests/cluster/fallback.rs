@@ -525,6 +525,32 @@ async fn what_may_be_deleted_already_is_taken_back_and_not_handed_over() {
     assert_eq!(world.astro.emails_to(JANE), 2);
 }
 
+/// The same, and the person accepted before: whoever waited for the address is not to write to a member.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_have_been_accepted_already_is_handed_over_after_its_delete() {
+    let world = blind().await;
+    world.apply("jane", JANE).await;
+    let object = world.state("jane", "Invited").await;
+    let fails = Fault::before(Answer::Status(503));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, fails, Times::UntilCleared);
+    world.apply("again", JANE).await;
+    world.state("again", "Conflict").await;
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world
+        .until("a DELETE", || {
+            world.astro.count(Operation::DeleteInvite) >= 1
+        })
+        .await;
+    world.astro.accept(&invite_id(&object)).unwrap();
+    world.astro.clear_faults();
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&object)).await;
+    world.state("again", "InvitationEnded").await;
+    assert_eq!(world.astro.emails_to(JANE), 1);
+}
+
 // --- An e-mail whose outcome is not known.
 
 /// A first POST goes wrong like that: the object stalls, and nothing is sent until a person answers.

@@ -30,6 +30,22 @@ fn replace_again(request: Option<&str>) -> Step {
     }
 }
 
+/// The DELETE was refused.
+fn refused() -> Own {
+    Own {
+        revoke_refused: true,
+        ..Own::default()
+    }
+}
+
+/// The DELETE was answered that the invitation is not there.
+fn absent() -> Own {
+    Own {
+        revoke_answered_absent: true,
+        ..Own::default()
+    }
+}
+
 #[test]
 fn nothing_recorded_or_watched() {
     let next_look = Step::AwaitTime(now() + 5.minutes());
@@ -257,14 +273,6 @@ fn attempt_open_or_deletion() {
         own,
         ..blind()
     };
-    let refused = || Own {
-        revoke_refused: true,
-        ..Own::default()
-    };
-    let absent = Own {
-        revoke_answered_absent: true,
-        ..Own::default()
-    };
     let named = Found {
         role: None,
         ..found("x9", None)
@@ -377,7 +385,7 @@ fn attempt_open_or_deletion() {
         ),
         (
             "deletion trusts a 404",
-            deleting(Lookup::NotAsked, absent),
+            deleting(Lookup::NotAsked, absent()),
             Step::Release,
             "Unchanged",
         ),
@@ -645,12 +653,36 @@ fn attempt_open_whose_post_was_not_sent() {
             "Unchanged",
         ),
         (
-            "deleted, and it is gone",
-            deleting(Own {
-                revoke_answered_absent: true,
-                ..Own::default()
-            }),
+            "deleted, and it is gone, and nobody waits",
+            Case {
+                heir: Heir::None,
+                ..deleting(absent())
+            },
             Step::Release,
+            "Unchanged",
+        ),
+        (
+            "and somebody waits: it may have been accepted, so that it is handed over",
+            deleting(absent()),
+            Step::Close,
+            "Unchanged",
+        ),
+        (
+            "the DELETE was refused, and it is pending",
+            Case {
+                lookup: Lookup::Exists,
+                ..deleting(refused())
+            },
+            Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
+            "the DELETE was refused, since it is gone",
+            Case {
+                lookup: Lookup::GoneOnce,
+                ..deleting(refused())
+            },
+            Step::Close,
             "Unchanged",
         ),
     ]);

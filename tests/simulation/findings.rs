@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use orginvite_operator::resources::org_invite::DeletionPolicy;
 
-use crate::LISTING_DELAY;
 use crate::network::{Answer, Call, Fate};
 use crate::organization::{Ended, Habits, Standing};
 use crate::process::Process;
 use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds, unheard};
 use crate::users::named;
+use crate::{LISTING_DELAY, SETTLE};
 
 const LIFETIME: Duration = Duration::from_mins(15);
 
@@ -278,14 +278,17 @@ fn what_was_deleted_unheard_without_a_look_is_sent_on_request() {
     });
 }
 
+/// An invitation that ends leaves its list at once, and the person shows among the members late.
+const A_GAP: [Duration; 2] = [Duration::ZERO, LISTING_DELAY];
+
 /// A person accepts what nobody recorded when somebody may look again: the first pass shows neither the invitation
-/// any more nor the member yet.
+/// any more nor the member yet, and no pass showed it before.
 #[test]
 fn the_first_pass_after_nobody_could_look_does_not_decide_alone() {
     for accepted in 0..20 {
         play(Habits::PLAIN, async |world| {
             world.with(|state| {
-                state.network.weather.listing_lag = [Duration::ZERO, LISTING_DELAY];
+                state.network.weather.listing_lag = A_GAP;
                 state.let_list(false);
             });
             let _operator = Process::start(&world, "P0");
@@ -298,6 +301,53 @@ fn the_first_pass_after_nobody_could_look_does_not_decide_alone() {
             world.end("x1", Standing::Accepted);
             world.says("jane", "AlreadyMember").await;
             assert_eq!(world.emails(), 1, "{accepted}");
+        });
+    }
+}
+
+/// The same where the organization is read again and again within a listing delay.
+#[test]
+fn neither_do_the_next_ones_within_a_listing_delay() {
+    for before in 0..=LISTING_DELAY.as_secs() {
+        play(Habits::PLAIN, async |world| {
+            world.with(|state| {
+                state.sync_interval = Duration::from_secs(2);
+                state.network.weather.listing_lag = A_GAP;
+                state.let_list(false);
+            });
+            let _operator = Process::start(&world, "P0");
+            seconds(100).await;
+            world.next(Call::Post, unheard());
+            world.create("jane", MEMBER);
+            world.says("jane", "OutcomeUnknown").await;
+            seconds(100).await;
+            world.end("x1", Standing::Accepted);
+            seconds(before).await;
+            world.with(|state| state.let_list(true));
+            world.says("jane", "AlreadyMember").await;
+            assert_eq!(world.emails(), 1, "{before}");
+        });
+    }
+}
+
+/// Passes within a listing delay do not agree with one another that there is nobody, either.
+#[test]
+fn two_passes_within_a_listing_delay_are_one() {
+    for before in 1..=LISTING_DELAY.as_secs() + 2 {
+        play(Habits::PLAIN, async |world| {
+            world.with(|state| {
+                state.sync_interval = Duration::from_secs(2);
+                state.network.weather.listing_lag = A_GAP;
+            });
+            let _operator = Process::start(&world, "P0");
+            seconds(200).await;
+            world.next(Call::Post, unheard());
+            world.create("jane", MEMBER);
+            world.sent(Call::Post, 1).await;
+            seconds(SETTLE.as_secs() - before).await;
+            world.end("x1", Standing::Accepted);
+            world.says("jane", "AlreadyMember").await;
+            assert_eq!(world.emails(), 1, "{before}");
         });
     }
 }

@@ -30,7 +30,7 @@ use tokio::sync::mpsc;
 use crate::astro_calls::Calls;
 use crate::tasks::Tasks;
 use crate::world::World;
-use crate::{LISTING_DELAY, SETTLE, SPACING, SYNC_INTERVAL};
+use crate::{LISTING_DELAY, SETTLE, SPACING};
 use crate::{controller, kube_calls, lease, organization, watch};
 
 /// The name of the Organization.
@@ -251,7 +251,7 @@ fn connect(process: &Process, term: &Arc<Term>) {
         Arc::clone(&astro),
         Arc::clone(&budget),
         LISTING_DELAY,
-        SYNC_INTERVAL,
+        world.with(|state| state.sync_interval),
     ));
     let organization = context
         .organizations

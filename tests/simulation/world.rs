@@ -12,6 +12,7 @@ use rand::rngs::Xoshiro256PlusPlus;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::SYNC_INTERVAL;
 use crate::api_server::ApiServer;
 use crate::lease::Lease;
 use crate::ledger::Ledger;
@@ -38,6 +39,8 @@ pub struct State {
     pub api: ApiServer,
     pub astro: Organization,
     pub lease: Lease,
+    /// How often a process reads the organization.
+    pub sync_interval: Duration,
     pub ledger: Ledger,
     /// What the Organization's status keeps of the token.
     pub token: TokenStatus,
@@ -61,6 +64,7 @@ impl World {
                 api: ApiServer::default(),
                 astro: Organization::new(habits),
                 lease: Lease::default(),
+                sync_interval: SYNC_INTERVAL,
                 ledger: Ledger::default(),
                 token: TokenStatus::default(),
                 counts: BTreeMap::new(),

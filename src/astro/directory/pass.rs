@@ -1,0 +1,163 @@
+//! One pass: every page of both lists, and whom their rows show.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Directory, Pending, Person};
+use crate::astro::budget::{Class, Verb};
+use crate::astro::{Error, Invite, Listing, Subject, User, UserPage, UserStatus};
+use crate::resources::Address;
+
+/// Rows of one page.
+const PAGE: usize = 100;
+/// How often a pass is begun again when rows moved under it, before it counts as failed.
+const ATTEMPTS: u32 = 3;
+
+impl Directory {
+    /// One complete pass over both lists.
+    ///
+    /// The people with invites are read first: a person only ever goes from pending to member, so
+    /// whoever accepts between the two lists is in one of them.
+    pub(super) async fn pass(&self) -> Result<HashMap<Address, Person>, Error> {
+        let invited = self.list(Listing::WithInvites).await?;
+        let everybody = self.list(Listing::Everybody).await?;
+        let mut people = HashMap::with_capacity(everybody.len().max(invited.len()));
+        for (address, person) in everybody.into_iter().chain(invited) {
+            insert(&mut people, address, person);
+        }
+        Ok(people)
+    }
+
+    /// The people of one list, read again when its rows moved meanwhile.
+    async fn list(&self, listing: Listing) -> Result<Vec<(Address, Person)>, Error> {
+        for _ in 0..ATTEMPTS {
+            if let Some(people) = self.list_once(listing).await? {
+                return Ok(people);
+            }
+        }
+        Err(Error::Unknown {
+            message: format!("the list of users changed {ATTEMPTS} times while it was read"),
+            status: None,
+            request_id: None,
+        })
+    }
+
+    /// The people of one list; `None` when its rows moved while they were read. Rows keep their order
+    /// (oldest first) and move only when one before them goes: then the last row of a page, which the
+    /// next page repeats, is another one there.
+    async fn list_once(&self, listing: Listing) -> Result<Option<Vec<(Address, Person)>>, Error> {
+        let mut people = Vec::new();
+        let mut inviter = None;
+        let mut rows = 0;
+        let mut last: Option<String> = None;
+        loop {
+            let page = self
+                .page(listing, rows - usize::from(last.is_some()))
+                .await?;
+            let mut users = page.users.into_iter();
+            if last.is_some() && users.next().map(|user| user.id) != last {
+                return Ok(None);
+            }
+            let before = rows;
+            for user in users {
+                rows += 1;
+                last = Some(user.id.clone());
+                people.extend(shown(user, listing, &mut inviter));
+            }
+            if rows >= page.total || rows == before {
+                return Ok((rows == page.total).then_some(people));
+            }
+        }
+    }
+
+    async fn page(&self, listing: Listing, offset: usize) -> Result<UserPage, Error> {
+        loop {
+            self.budget.wait(Verb::Get, Class::First, "directory").await;
+            match self.astro.list_users(listing, offset, PAGE).await {
+                Err(Error::Refused(refusal)) if refusal.status == 429 => {
+                    self.budget.pause(
+                        Verb::Get,
+                        refusal.retry_after.unwrap_or(Duration::from_secs(1)),
+                    );
+                }
+                answer => return answer,
+            }
+        }
+    }
+}
+
+/// Whom one row shows, and as what; `inviter` is that of the row before.
+fn shown(
+    user: User,
+    listing: Listing,
+    inviter: &mut Option<Arc<Subject>>,
+) -> Option<(Address, Person)> {
+    // A row without an address that we could invite is nobody's.
+    let address = Address::parse(&user.username).ok()?;
+    let person = match (user.status, listing) {
+        (UserStatus::Active, _) => Person::Member {
+            user_id: user.id,
+            role: user.role,
+        },
+        (UserStatus::Inactive | UserStatus::Banned | UserStatus::Unknown, _) => Person::Barred,
+        // Without an invite in the other list, the row is what is left of an ended one.
+        (UserStatus::Pending, Listing::Everybody) => return None,
+        (UserStatus::Pending, Listing::WithInvites) if user.invites.is_empty() => {
+            Person::Unidentified
+        }
+        (UserStatus::Pending, Listing::WithInvites) => {
+            let mut invites = Vec::with_capacity(user.invites.len());
+            invites.extend(
+                user.invites
+                    .into_iter()
+                    .map(|invite| pending(invite, inviter)),
+            );
+            invites.sort_by_key(|invite: &Pending| Reverse(invite.expires_at));
+            Person::Pending {
+                invites,
+                role: user.role,
+            }
+        }
+    };
+    Some((address, person))
+}
+
+/// What is kept of an invite; of its inviter nothing, if it is the one before.
+fn pending(invite: Invite, before: &mut Option<Arc<Subject>>) -> Pending {
+    let inviter = invite.inviter.map(|inviter| match before {
+        Some(before) if **before == inviter => Arc::clone(before),
+        _ => Arc::clone(before.insert(Arc::new(inviter))),
+    });
+    Pending {
+        id: invite.id.into(),
+        expires_at: invite.expires_at,
+        inviter,
+    }
+}
+
+/// Adds what one row says. Several rows for one mailbox: a member outweighs everything, and then
+/// whoever must not be written to.
+fn insert(people: &mut HashMap<Address, Person>, address: Address, person: Person) {
+    let weight = |person: &Person| match person {
+        Person::Member { .. } => 3,
+        Person::Barred => 2,
+        Person::Unidentified => 1,
+        Person::Pending { .. } => 0,
+    };
+    match people.entry(address) {
+        Entry::Vacant(entry) => {
+            entry.insert(person);
+        }
+        Entry::Occupied(mut entry) => match (entry.get_mut(), person) {
+            (Person::Pending { invites, .. }, Person::Pending { invites: more, .. }) => {
+                invites.extend(more);
+                invites.sort_by_key(|invite| Reverse(invite.expires_at));
+            }
+            (before, person) if weight(&person) > weight(before) => *before = person,
+            _ => {}
+        },
+    }
+}

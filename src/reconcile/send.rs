@@ -1,0 +1,396 @@
+//! Sending an e-mail: the attempt is recorded first, what it replaces is deleted in between, and the POST
+//! recorded afterwards.
+
+use std::time::Duration;
+
+use kube::runtime::controller::Action;
+use rand::RngExt as _;
+use rand::distr::Alphanumeric;
+use tokio::time::Instant;
+
+use super::act::{closed, requeue_at};
+use super::events::Deed;
+use super::memory::Underway;
+use super::observe::inviter;
+use super::org_invite::Turn;
+use super::report;
+use super::write::Written;
+use crate::astro::budget::{Class, Verb};
+use crate::astro::{self, Invite, Refusal};
+use crate::claims;
+use crate::error::Error;
+use crate::metrics::Cause;
+use crate::plan::{Lookup, Saying, State};
+use crate::random;
+use crate::resources::org_invite::Attempt;
+use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
+
+/// How often the status write after a POST is tried before settling takes over.
+const STATUS_TRIES: u32 = 6;
+
+impl Turn<'_> {
+    /// Sends an e-mail as a new attempt. What it replaces is deleted in between, and then its POST
+    /// waits for a look: [`Step::Post`](crate::plan::Step::Post). Where nobody can look, only an answer that proves that the
+    /// invitation was pending, or a person's wish, lets the POST go out.
+    pub(super) async fn send(
+        &mut self,
+        record: &OrgInviteStatus,
+        attempt: Attempt,
+        unseen: bool,
+    ) -> Result<Action, Error> {
+        // The permit is taken before the patch; a place in line is kept for the next turn.
+        let blind = self.blind();
+        let replacing = attempt.replaces.is_some().then_some(Class::Later);
+        let posting = if attempt.resends > 0 || attempt.request.is_some() {
+            Class::Later
+        } else {
+            Class::First
+        };
+        // The DELETE of a replacement waits until its POST can follow soon: else the person would be
+        // left without an invitation while others are sent.
+        if replacing.is_some() && !blind {
+            let uid = self.uid();
+            let place = self
+                .connection
+                .budget
+                .reserve(Verb::Post, Class::Later, &uid);
+            let soon = Instant::now() + self.context.timing.listing_delay;
+            if place > soon {
+                return Ok(requeue_at(Instant::now() + (place - soon)));
+            }
+        }
+        let posting = (blind || replacing.is_none()).then_some(posting);
+        if let Some(at) = self.permit(replacing, posting) {
+            return Ok(requeue_at(at));
+        }
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        // Before the patch, whose answer may be lost.
+        self.memory.underway = Some(Underway {
+            attempt: attempt.id.clone(),
+            deleted: false,
+        });
+        let Written::Done(object) = self.context.writer.attempt(self.object, &attempt).await?
+        else {
+            // Somebody else wrote: that is planned afresh, and no attempt.
+            self.memory.underway = None;
+            return Ok(Action::await_change());
+        };
+        self.memory.wrote(object.as_ref());
+        let Some(replaced) = attempt.replaces.clone() else {
+            return self.post(*object, record, &attempt).await;
+        };
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        let answer = self.delete(&replaced).await;
+        let asked = attempt.request != record.last_resend_request;
+        match answer {
+            Ok(()) => {}
+            // It may have ended: the look before the POST tells, or a person's wish does.
+            Err(error)
+                if (error.says_absent() || error.says_bad_request()) && (!blind || asked) => {}
+            Err(astro::Error::Refused(refusal)) => {
+                return self
+                    .not_replaced(&object, record, &attempt, &refusal, unseen)
+                    .await;
+            }
+            // It is not known what became of the replaced invite: the attempt settles like any other.
+            Err(error) => {
+                tracing::warn!(%error, invite = %replaced, "the invitation to replace could not be deleted");
+                self.memory.failed();
+                if blind {
+                    let message = format!(
+                        "The invitation could not be taken back for a new one in its place: {error}. It is tried again while Astro shows it"
+                    );
+                    let state = State::Obscured(Saying {
+                        reason: Reason::RevokeFailed,
+                        message,
+                    });
+                    let status = self.status(record, &state);
+                    self.write(&object, &status).await?;
+                }
+                return Ok(self.again());
+            }
+        }
+        tracing::info!(invite = %replaced, "deleted the invitation that is replaced");
+        self.memory.worked();
+        if blind {
+            return self.post(*object, record, &attempt).await;
+        }
+        self.memory.underway = Some(Underway {
+            attempt: attempt.id,
+            deleted: true,
+        });
+        self.connection.directory.want(
+            Instant::now() + self.context.timing.listing_delay,
+            self.address.clone(),
+        );
+        Ok(Action::await_change())
+    }
+
+    /// The DELETE of the invitation to replace was refused: nothing happened, and no POST was sent. An
+    /// earlier attempt may have deleted an `unseen` one: closing this one would leave a record of it, as
+    /// if the person had declined.
+    async fn not_replaced(
+        &mut self,
+        object: &OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        refusal: &Refusal,
+        unseen: bool,
+    ) -> Result<Action, Error> {
+        tracing::warn!(%refusal, "the invitation to replace could not be deleted");
+        self.memory.failed();
+        let state = if self.blind() && refusal.from_api && matches!(refusal.status, 400 | 404) {
+            // Where nobody can look, that is the best word there is: the invitation ended.
+            if let Some(replaced) = attempt.replaces.clone() {
+                let watched = (replaced, Instant::now(), Lookup::GoneOnce);
+                self.memory.watched = Some(Box::new(watched));
+            }
+            State::Unchanged
+        } else {
+            self.refused(refusal, Verb::Delete)
+        };
+        let record = if unseen {
+            record.clone()
+        } else {
+            self.memory.underway = None;
+            OrgInviteStatus {
+                attempt_id: Some(attempt.id.clone()),
+                ..record.clone()
+            }
+        };
+        let status = self.status(&record, &state);
+        self.write(object, &status).await?;
+        Ok(self.again())
+    }
+
+    /// Sends the POST of `attempt`, which `object` carries, and writes down what came of it.
+    pub(super) async fn post(
+        &mut self,
+        object: OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+    ) -> Result<Action, Error> {
+        if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        self.memory.underway = None;
+        let answer = self
+            .connection
+            .astro
+            .create_invite(&attempt.email, attempt.role)
+            .await;
+        self.memory.called();
+        match answer {
+            // The replaced invite again: no e-mail went out. The attempt settles like a lost one.
+            Ok(invite) if Some(&invite.id) == attempt.replaces.as_ref() => {
+                tracing::warn!(invite = %invite.id, "Astro answered with the invitation that was to be replaced");
+                self.memory.failed();
+                Ok(self.again())
+            }
+            Ok(invite) if self.connection.is_somebody_elses(&invite) => {
+                self.not_ours(&object, record, attempt, &invite).await
+            }
+            Ok(invite) => {
+                self.memory.worked();
+                self.memory.last_email = Some(Instant::now());
+                self.connection.learn(Verb::Post, true);
+                if self.connection.learn_sent(&invite) {
+                    // Which invitations are the token's own is known now.
+                    let organization = &self.object.spec.organization_ref.name;
+                    self.context.trigger_all_of(organization);
+                }
+                tracing::info!(invite = %invite.id, "invited");
+                self.count_email(record, attempt);
+                let status = self.sent(record, attempt, &invite);
+                let recorded = self.record_sent(object, attempt, status, &invite).await;
+                // Not before: the API server would be busy with both at once, and Ready is what people wait for.
+                self.tell_sent(record, attempt, &invite);
+                recorded.map(|()| Action::await_change())
+            }
+            Err(astro::Error::Refused(refusal)) => {
+                tracing::warn!(%refusal, "Astro refused the invitation");
+                let state = self.refused(&refusal, Verb::Post);
+                let status = self.status(&closed(record, attempt), &state);
+                self.write(&object, &status).await?;
+                Ok(self.again())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "it is not known whether Astro took the invitation");
+                self.memory.failed();
+                let message = format!(
+                    "It is not known whether the invitation went out: {error}. Nothing is sent until it has had time to arrive and the organization was read again"
+                );
+                let status = self.status(
+                    record,
+                    &State::Obscured(Saying {
+                        reason: Reason::Settling,
+                        message,
+                    }),
+                );
+                self.write(&object, &status).await?;
+                Ok(self.again())
+            }
+        }
+    }
+
+    /// Astro answered a POST with somebody else's pending invitation: no e-mail went out. A pass shows
+    /// whether it may be touched; without one nobody can tell its role.
+    async fn not_ours(
+        &mut self,
+        object: &OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        invite: &Invite,
+    ) -> Result<Action, Error> {
+        tracing::warn!(invite = %invite.id, "Astro answered with an invitation that somebody else sent before");
+        if !self.blind() {
+            self.memory.failed();
+            return Ok(self.again());
+        }
+        self.memory.worked();
+        let saying = Saying {
+            reason: Reason::NotPermitted,
+            message: "The person has a pending invitation that this operator did not send, and the token may not list users, so that nobody can tell its role and whether this namespace may touch it. Revoke it in Astro, then set the annotation iam.astronomer.io/resend-requested-at to a new value".to_owned(),
+        };
+        self.memory.refused = Some(Box::new((self.occasion(), saying.clone())));
+        let status = self.status(&closed(record, attempt), &State::Stalled(saying));
+        self.write(object, &status).await?;
+        Ok(Action::await_change())
+    }
+
+    /// Tells that an e-mail went out, and what for.
+    fn tell_sent(&self, record: &OrgInviteStatus, attempt: &Attempt, invite: &Invite) {
+        let deed = match cause(record, attempt) {
+            Cause::First => Deed::Invited,
+            Cause::Resend => Deed::Resent,
+            Cause::Replacement => Deed::Replaced,
+        };
+        let note = format!("Invitation {} went out", invite.id);
+        self.context.events.did(self.object, deed, &note);
+    }
+
+    /// The record of an invite that a POST just made.
+    fn sent(
+        &self,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        invite: &Invite,
+    ) -> OrgInviteStatus {
+        let record = OrgInviteStatus {
+            invite_id: Some(invite.id.clone()),
+            attempt_id: Some(attempt.id.clone()),
+            organization_id: Some(self.connection.organization_id.clone()),
+            email: Some(attempt.email.clone()),
+            role: Some(attempt.role),
+            invited_at: Some(report::time(self.now())),
+            expires_at: invite.expires_at.map(report::time),
+            resends: attempt.resends,
+            last_resend_request: attempt.request.clone(),
+            user_id: None,
+            inviter: inviter(invite),
+            ..record.clone()
+        };
+        let mut status = self.status(&record, &State::Invited);
+        if attempt.role != self.object.spec.role {
+            // Edited meanwhile: the next plan sees to it.
+            status.observed_generation = self.not_yet(&record);
+        }
+        status
+    }
+
+    /// Rule 7: the record of what was sent is written with a resource version, again after a conflict
+    /// while the annotation is still this attempt, and what was sent is revoked when its object is gone.
+    async fn record_sent(
+        &mut self,
+        mut object: OrgInvite,
+        attempt: &Attempt,
+        status: OrgInviteStatus,
+        invite: &Invite,
+    ) -> Result<(), Error> {
+        for tried in 1..=STATUS_TRIES {
+            let outcome = self.context.writer.status(&object, &status).await;
+            match outcome {
+                Ok(Written::Done(written)) => {
+                    self.memory.wrote(written.as_ref());
+                    return Ok(());
+                }
+                Ok(Written::Conflict | Written::Gone) => {}
+                Err(error) => {
+                    tracing::warn!(%error, tried, "the invitation's ID could not be written; it is tried again");
+                    tokio::time::sleep(Duration::from_millis(100) * 2u32.pow(tried)).await;
+                }
+            }
+            match self.context.writer.read(&object).await {
+                Ok(Some(fresh)) => {
+                    let same =
+                        matches!(claims::attempt(&fresh), Some(Ok(now)) if now.id == attempt.id);
+                    if !same {
+                        return Ok(());
+                    }
+                    object = fresh;
+                }
+                Ok(None) => return self.revoke_orphan(invite).await,
+                Err(error) => tracing::warn!(%error, "the OrgInvite cannot be read"),
+            }
+        }
+        tracing::error!(invite = %invite.id, "the invitation's ID could not be written: it is adopted once the attempt has settled");
+        Ok(())
+    }
+
+    /// The object of a just sent invite is gone: nobody would take it back.
+    async fn revoke_orphan(&mut self, invite: &Invite) -> Result<(), Error> {
+        self.connection
+            .budget
+            .wait(Verb::Delete, Class::First, &invite.id)
+            .await;
+        if !self.context.leadership.holds(self.term) {
+            return Ok(());
+        }
+        match self.delete(&invite.id).await {
+            Ok(()) => tracing::info!(invite = %invite.id, "revoked: its OrgInvite is gone"),
+            Err(error) => {
+                let advice = "its OrgInvite was removed by force: revoke the invitation in Astro";
+                tracing::error!(%error, invite = %invite.id, advice, "could not revoke");
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the e-mail of `attempt` once, whether its answer tells of it or a look after that was
+    /// lost; `record` is the one before it.
+    pub(super) fn count_email(&mut self, record: &OrgInviteStatus, attempt: &Attempt) {
+        if self.memory.counted.as_ref() == Some(&attempt.id) {
+            return;
+        }
+        self.memory.counted = Some(attempt.id.clone());
+        self.connection.metrics.sent(cause(record, attempt));
+    }
+}
+
+/// What the e-mail of `attempt` is for; `record` is the one before it.
+fn cause(record: &OrgInviteStatus, attempt: &Attempt) -> Cause {
+    let replaces = attempt.replaces.is_some();
+    let asked = attempt.request != record.last_resend_request;
+    if !replaces && record.invited_at.is_none() {
+        Cause::First
+    } else if asked || attempt.resends > record.resends {
+        Cause::Resend
+    } else if replaces {
+        Cause::Replacement
+    } else {
+        Cause::First
+    }
+}
+
+pub(super) fn random_id() -> String {
+    random::draw(|rng| {
+        rng.sample_iter(Alphanumeric)
+            .take(16)
+            .map(char::from)
+            .collect()
+    })
+}
