@@ -81,7 +81,7 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
     let blind = facts.observed.sight == Sight::Blind;
     let ended = if heir_waits {
         // The person may have accepted it: its record goes to the heir, so that nobody is written to for it.
-        Step::Close
+        Step::Abandon
     } else {
         Step::Release
     };

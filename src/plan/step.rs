@@ -40,6 +40,8 @@ pub enum Step {
     Inherit,
     /// Close the open attempt: nothing of it is left.
     Close,
+    /// Close the open attempt, whose POST was never sent: the record stays.
+    Abandon,
     /// Delete an invite that an attempt was to replace and that is left over.
     Drop(String),
     /// Delete the recorded invite, then let the object go.
@@ -98,6 +100,7 @@ impl Step {
             | Self::Adopt { .. }
             | Self::Inherit
             | Self::Close
+            | Self::Abandon
             | Self::Release => None,
         }
     }

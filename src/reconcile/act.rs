@@ -93,7 +93,16 @@ impl Turn<'_> {
             (Step::Drop(invite), _) => self.drop_left_over(&invite).await,
             (Step::Revoke(invite), _) => self.revoke(&record, &invite).await,
             (Step::Release, _) => self.release().await,
-            (Step::Rest | Step::Post | Step::Close, _) => {
+            (Step::Abandon, Some(attempt)) => {
+                let kept = OrgInviteStatus {
+                    attempt_id: Some(attempt.id),
+                    ..record
+                };
+                self.say(&kept, &plan.state).await?;
+                self.memory.underway = None;
+                Ok(Action::await_change())
+            }
+            (Step::Rest | Step::Post | Step::Close | Step::Abandon, _) => {
                 self.say(&record, &plan.state).await?;
                 Ok(Action::await_change())
             }

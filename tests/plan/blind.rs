@@ -664,7 +664,7 @@ fn attempt_open_whose_post_was_not_sent() {
         (
             "and somebody waits: it may have been accepted, so that it is handed over",
             deleting(absent()),
-            Step::Close,
+            Step::Abandon,
             "Unchanged",
         ),
         (
@@ -682,7 +682,7 @@ fn attempt_open_whose_post_was_not_sent() {
                 lookup: Lookup::GoneOnce,
                 ..deleting(refused())
             },
-            Step::Close,
+            Step::Abandon,
             "Unchanged",
         ),
     ]);

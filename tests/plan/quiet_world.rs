@@ -136,6 +136,9 @@ impl Run {
                 self.truth.live.retain(|one| one.id != id);
                 self.released = true;
             }
+            Step::Abandon => {
+                self.case.record.attempt_id = self.case.open.take().map(|attempt| attempt.id);
+            }
             Step::Release => self.released = true,
         }
         Some(plan.step)

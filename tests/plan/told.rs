@@ -72,6 +72,7 @@ fn a_step_tells_what_it_would_change_in_astro() {
         (adopt("x1", MEMBER), None),
         (Step::Inherit, None),
         (Step::Close, None),
+        (Step::Abandon, None),
         (Step::Release, None),
     ] {
         assert_eq!(step.describe().as_deref(), told, "{step:?}");
