@@ -62,7 +62,7 @@ struct Run {
     /// Base URL of the Astro API.
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     astro_url: String,
-    /// Namespace of the token Secrets [default: the pod's, or the kubeconfig's].
+    /// Namespace of the token Secrets and the Lease; OrgInvites of all namespaces are served [default: the pod's, or the kubeconfig's].
     #[arg(long)]
     namespace: Option<String>,
     /// Look after these Organizations only, by name [default: all].
@@ -72,7 +72,7 @@ struct Run {
     /// in one namespace that split the work by --organizations need one each.
     #[arg(long, value_name = "NAME", default_value = "orginvite-operator")]
     lease_name: String,
-    /// How long a leader that says nothing any more is waited for; whole seconds.
+    /// How long the others wait after the leader's last renewal before they take the Lease; whole seconds.
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration)]
     lease_duration: Duration,
     /// How long a call to the Astro API may take.
@@ -121,7 +121,7 @@ struct Crd {
     /// Apply them to the cluster instead, and wait until it serves them.
     #[arg(long)]
     apply: bool,
-    /// Whose fields they are then, as in kubectl apply --server-side.
+    /// The field manager for --apply, as in kubectl apply --server-side.
     #[arg(
         long,
         value_name = "NAME",

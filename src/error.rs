@@ -1,6 +1,6 @@
 //! Why a reconcile could not be finished.
 
-/// Why a reconcile could not be finished. Each is tried again with growing delays.
+/// Why a reconcile could not be finished. Each is tried again after 4 to 8 s.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The Kubernetes API server did not take a write.

@@ -39,7 +39,7 @@ use crate::takeover;
 
 /// How many `OrgInvite`s are reconciled at once: enough to keep an API server busy, each with a connection.
 const CONCURRENCY: u16 = 16;
-/// How many the controller has in hand: one is ready when another ends, and they begin in their order.
+/// How many are handed to the controller: one is ready when another ends, and they begin in their order.
 const IN_HAND: usize = CONCURRENCY as usize + 1;
 /// How long a reconcile under way may take beside its calls to Astro once the operator is to stop.
 const CLUSTER_ALLOWANCE: Duration = Duration::from_secs(10);
@@ -69,7 +69,7 @@ pub struct Settings {
 pub enum StartError {
     /// The custom resource definitions are not installed.
     #[error(
-        "the cluster does not know {0}: install the custom resource definitions first (orginvite-operator crd | kubectl apply --server-side -f -)"
+        "the cluster does not know {0}: install the custom resource definitions first (orginvite-operator crd --apply)"
     )]
     NoDefinitions(&'static str),
     /// Listing is refused.

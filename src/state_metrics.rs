@@ -109,8 +109,10 @@ impl State {
             let name = name.as_str();
             let connection = match link {
                 Link::Up(connection) => connection,
-                Link::Down(_) => {
-                    accepted.add([name], 0.0);
+                Link::Down(saying) => {
+                    if saying.reason == Reason::TokenMissing {
+                        accepted.add([name], 0.0);
+                    }
                     continue;
                 }
                 Link::NotYet => continue,

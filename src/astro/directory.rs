@@ -1,7 +1,7 @@
 //! The people of one organization, by address: who is a member and who is pending with which invites.
 //!
 //! One task reads the whole organization again and again, so that watching N people costs N/100
-//! calls an interval and not N.
+//! calls an interval, and as many again for those who are pending, and not N.
 
 mod loss;
 mod pass;

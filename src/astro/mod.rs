@@ -95,8 +95,6 @@ pub struct User {
     pub status: UserStatus,
     /// Role in the organization; whether the row of a pending person has one is not known.
     pub role: Option<Role>,
-    /// Whether an identity provider manages the membership.
-    pub idp_managed: bool,
     /// The pending invites of the person.
     pub invites: Vec<Invite>,
 }

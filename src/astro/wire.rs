@@ -80,8 +80,6 @@ struct User {
     #[serde(default, deserialize_with = "or_none")]
     org_role: Option<Role>,
     #[serde(default)]
-    org_user_relation_is_idp_managed: Option<bool>,
-    #[serde(default)]
     invites: Option<Vec<Invite>>,
 }
 
@@ -171,7 +169,6 @@ impl TryFrom<User> for super::User {
                 _ => UserStatus::Unknown,
             },
             role: wire.org_role,
-            idp_managed: wire.org_user_relation_is_idp_managed.unwrap_or_default(),
             invites: invites
                 .map(super::Invite::try_from)
                 .collect::<Result<_, _>>()?,

@@ -62,9 +62,9 @@ impl Leadership {
         begun
     }
 
-    /// Ends the term: somebody else leads, or this process gives leadership up. Whether there was one.
-    pub fn resign(&self) -> bool {
-        self.current.lock().take().is_some()
+    /// Ends the term: somebody else leads, or this process gives leadership up.
+    pub fn resign(&self) {
+        self.current.lock().take();
     }
 
     /// The present term, if this process leads and the term's caches are new enough to plan from.

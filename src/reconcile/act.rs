@@ -192,7 +192,7 @@ impl Turn<'_> {
             _ => Saying {
                 reason: Reason::Refused,
                 message: format!(
-                    "{refusal}. It is not tried again until the spec, the Organization or its token changes"
+                    "{refusal}. It is not tried again until the spec, the Organization or its token changes, or somebody asks with the annotation iam.astronomer.io/resend-requested-at"
                 ),
             },
         };

@@ -73,7 +73,7 @@ pub struct Occasion {
     pub uid: String,
     /// Generation of its spec.
     pub generation: i64,
-    /// Which connection, so which token, and which generation of the Organization's spec.
+    /// Which connection, so which token.
     pub connection: u64,
     /// Generation of the Organization's spec.
     pub policy: i64,

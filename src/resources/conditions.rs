@@ -9,7 +9,7 @@ use super::Reason;
 /// A condition without its times: what a plan says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// `Ready`, `Reconciling`, `Stalled` or `Accepted`.
+    /// `Ready`, `Reconciling`, `Stalled`, `Accepted` or `Suspicious`.
     pub kind: &'static str,
     /// `True`, `False` or `Unknown`.
     pub status: &'static str,

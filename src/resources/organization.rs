@@ -284,7 +284,7 @@ pub struct OrganizationStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_acknowledged_loss: Option<String>,
 
-    /// Ready; Reconciling, Stalled and Suspicious (people are missing) only while true.
+    /// Ready; Reconciling, Stalled and Suspicious (people are missing, or nobody read them for long) only while true.
     #[serde(
         default,
         deserialize_with = "super::readable_ones",

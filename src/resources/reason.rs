@@ -112,8 +112,8 @@ reasons! {
         /// annotation iam.astronomer.io/resend-requested-at, or raise maxResends.
         ResendLimitReached,
         /// The invitation is gone before its expiry: declined, or revoked in Astro. Ask for another
-        /// one with the annotation iam.astronomer.io/resend-requested-at, set resendWhen to Gone, or
-        /// delete the object.
+        /// one with the annotation iam.astronomer.io/resend-requested-at, set resendWhen to Gone (or
+        /// raise maxResends where it is), or delete the object.
         InvitationWithdrawn,
         /// The invitation is gone before its expiry, and the token may not list users: it was
         /// accepted, declined or revoked, and nobody can tell. Nothing is sent again by itself; ask

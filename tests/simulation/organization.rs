@@ -266,7 +266,6 @@ impl Organization {
             username: person.username.clone(),
             status,
             role,
-            idp_managed: false,
             invites,
         };
         if person.role.is_some() {
