@@ -74,13 +74,6 @@ const EMAIL_SYNTAX: &str = r#"self.matches(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,
         json_path = ".metadata.creationTimestamp"
     ),
     printcolumn(
-        name = "Message",
-        type_ = "string",
-        priority = 1,
-        description = "What the state means and what to do.",
-        json_path = ".status.conditions[?(@.type=='Ready')].message"
-    ),
-    printcolumn(
         name = "Invite-ID",
         type_ = "string",
         priority = 1,
@@ -91,6 +84,13 @@ const EMAIL_SYNTAX: &str = r#"self.matches(r"^[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,
         type_ = "string",
         priority = 1,
         json_path = ".spec.organizationRef.name"
+    ),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        priority = 1,
+        description = "What the state means and what to do.",
+        json_path = ".status.conditions[?(@.type=='Ready')].message"
     )
 )]
 #[serde(rename_all = "camelCase")]

@@ -1,5 +1,5 @@
 //! Every status that the API server ever shows reads right under the kstatus conventions: tools that
-//! wait for objects (kubectl wait, Flux, Argo CD) are never told something wrong.
+//! wait for objects (kubectl wait, Flux) are never told something wrong.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -73,13 +73,15 @@ impl Person<'_> {
         let wide = ["get", "oi", "jane", "--output=wide"];
         let table = self.run(&wide).await.printed();
         let [heading, jane] = rows(&table);
-        assert_eq!(heading[7..], ["INVITE-ID", "ORGANIZATION"]);
+        assert_eq!(heading[7..], ["INVITE-ID", "ORGANIZATION", "MESSAGE"]);
         let invite = self
             .installation
             .astro
             .live_invites("jane@example.com")
             .remove(0);
-        assert_eq!(jane[7..], [&invite.id, &self.installation.name]);
+        assert_eq!(jane[7..9], [&invite.id, &self.installation.name]);
+        let message = jane[9..].join(" ");
+        assert!(message.starts_with("The invitation is out"), "{message}");
 
         // The category has Organizations too, which are not the team's to list.
         let all = self.run(&["get", "astro", "--output=name"]).await;
