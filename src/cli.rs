@@ -62,7 +62,8 @@ struct Run {
     /// Base URL of the Astro API.
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     astro_url: String,
-    /// Namespace of the token Secrets and the Lease; OrgInvites of all namespaces are served [default: the pod's, or the kubeconfig's].
+    /// Namespace of the token Secrets and the Lease; OrgInvites of all namespaces are served
+    /// [default: the pod's, or the kubeconfig's].
     #[arg(long)]
     namespace: Option<String>,
     /// Look after these Organizations only, by name [default: all].

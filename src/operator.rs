@@ -219,9 +219,7 @@ async fn watch_namespaces(
             if matches!(event, Event::InitDone) {
                 context.filled.mark(Kind::Namespaces);
                 // Labels were not in the cache yet when the list showed them.
-                for object in context.invites.all() {
-                    context.trigger(&object);
-                }
+                context.trigger_all();
             }
         })
         .touched_objects()

@@ -71,9 +71,7 @@ pub async fn begin(term: &Arc<Term>, context: &Context) {
     for object in context.organizations.state() {
         context.trigger_organization(&object);
     }
-    for object in context.invites.all() {
-        context.trigger(&object);
-    }
+    context.trigger_all();
 }
 
 /// Waits until `cache` shows what a consistent list shows, or what came after. False when the term,

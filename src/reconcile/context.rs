@@ -166,6 +166,13 @@ impl Context {
         self.trigger_invites.send(object).ok();
     }
 
+    /// Plans all `OrgInvite`s again.
+    pub fn trigger_all(&self) {
+        for object in self.invites.all() {
+            self.trigger(&object);
+        }
+    }
+
     /// Plans all `OrgInvite`s of an Organization again.
     pub fn trigger_all_of(&self, organization: &str) {
         for object in self.invites.all() {
