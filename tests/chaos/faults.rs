@@ -134,7 +134,13 @@ impl Cast {
                 let is_observed = stage.is_observed(generation).await;
                 let begun = Instant::now() + TURN;
                 sleep(TURN).await;
-                self.some_of_each_team(*role).await;
+                let crowd = self.some_of_each_team(*role).await;
+                let written = || {
+                    let mut allowed = crowd.iter().filter(|person| person.team() != *team);
+                    crowd.is_empty()
+                        || allowed.any(|person| stage.astro.emails_to(&person.email) > 0)
+                };
+                let is_felt = within("who is allowed is written to", SETTLE * 3, written).await;
                 sleep(lasts).await;
                 let over = Instant::now();
                 let everything = json!([{"namespaceSelector": {}, "roles": ROLES}]);
@@ -145,11 +151,10 @@ impl Cast {
                     known: is_observed.then_some((begun, over)),
                     at_all: (edited, Instant::now() + SETTLE),
                 });
-                if is_observed {
-                    Ok(String::new())
-                } else {
-                    Err("nobody noticed".to_owned())
+                if !is_observed {
+                    return Err("nobody noticed".to_owned());
                 }
+                is_felt.map(|()| String::new())
             }
             Fault::KillInFlight => self.kill_in_flight(lasts).await,
             Fault::KillBeforeStatusWrite => self.kill_at_status_write(lasts, false).await,
@@ -372,15 +377,16 @@ impl Cast {
     }
 
     /// Creates objects with that role in each namespace.
-    async fn some_of_each_team(&self, role: usize) {
-        let crowd = if self.soak { 0 } else { TEAMS.len() };
-        for _ in 0..crowd {
-            let person = self.somebody();
+    async fn some_of_each_team(&self, role: usize) -> Vec<Arc<Person>> {
+        let count = if self.soak { 0 } else { TEAMS.len() };
+        let crowd: Vec<_> = (0..count).map(|_| self.somebody()).collect();
+        for person in &crowd {
             for _ in 0..role {
                 person.act(&Act::EditRole).await;
             }
             person.act(&Act::Create).await;
         }
+        crowd
     }
 
     async fn remove_under_way(&self) -> Outcome {

@@ -67,6 +67,11 @@ impl Person {
         self.account.lock().clone()
     }
 
+    /// Whose namespace the first object is created in.
+    pub fn team(&self) -> usize {
+        self.number % TEAMS.len()
+    }
+
     fn cause(&self, what: &'static str) {
         self.account.lock().causes.push((Instant::now(), what));
     }
@@ -90,8 +95,7 @@ impl Person {
         match act {
             Act::BadLuck(wrong) => self.stage.astro.fault_for(&self.email, wrong.clone()),
             Act::Create => {
-                self.create(&mut manifest, self.number % TEAMS.len(), true)
-                    .await;
+                self.create(&mut manifest, self.team(), true).await;
             }
             Act::EditRole => {
                 manifest.role = (manifest.role + 1) % ROLES.len();

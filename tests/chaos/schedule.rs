@@ -176,6 +176,8 @@ pub struct Schedule {
     pub late_lists: Strike,
     /// What is judged more strictly than beside other faults.
     pub removal: Strike,
+    /// What shows something only while people are written to.
+    pub policy: Strike,
     /// One for each person.
     pub scripts: Vec<Script>,
     /// When the last fault is over.
@@ -221,6 +223,11 @@ impl Schedule {
                 at: Duration::ZERO,
                 lasts: Duration::ZERO,
                 fault: Fault::RemoveUnderWay,
+            },
+            policy: Strike {
+                at: Duration::ZERO,
+                lasts: millis(&mut rng, 1000..3000),
+                fault: forbid(&mut rng),
             },
             scripts,
             length,
@@ -334,16 +341,19 @@ fn cluster(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         (Fault::Compact, millis(rng, 500..1500)),
         (Fault::SecondWriter, millis(rng, 2000..4000)),
         (Fault::Suspend, millis(rng, some_time.clone())),
-        (
-            Fault::Forbid {
-                team: rng.random_range(0..TEAMS.len()),
-                role: rng.random_range(0..ROLES.len()),
-            },
-            millis(rng, some_time),
-        ),
     ];
+    if !plan.length.is_zero() {
+        deck.push((forbid(rng), millis(rng, some_time)));
+    }
     deck.shuffle(rng);
     deck
+}
+
+fn forbid(rng: &mut StdRng) -> Fault {
+    Fault::Forbid {
+        team: rng.random_range(0..TEAMS.len()),
+        role: rng.random_range(0..ROLES.len()),
+    }
 }
 
 fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
