@@ -46,18 +46,24 @@ pub fn invite(object: &OrgInvite) -> Option<&str> {
     object.status.as_ref()?.invite_id.as_deref()
 }
 
+/// The member that the object records: somebody who was one when it was last seen.
+fn member(object: &OrgInvite) -> Option<&str> {
+    object.status.as_ref()?.user_id.as_deref()
+}
+
+/// What the object records of its person: the invite, or the member that no invite of its own made.
+#[must_use]
+pub fn recorded(object: &OrgInvite) -> Option<&str> {
+    invite(object).or_else(|| member(object))
+}
+
 fn is_deleting(object: &OrgInvite) -> bool {
     object.metadata.deletion_timestamp.is_some()
 }
 
 /// Whether the object holds its address: by an open attempt, a recorded invite or a recorded member.
 fn holds(object: &OrgInvite) -> bool {
-    is_open(object)
-        || invite(object).is_some()
-        || object
-            .status
-            .as_ref()
-            .is_some_and(|status| status.user_id.is_some())
+    is_open(object) || recorded(object).is_some()
 }
 
 fn waits(object: &OrgInvite) -> bool {
@@ -85,7 +91,7 @@ fn age(a: &OrgInvite, b: &OrgInvite) -> Ordering {
 pub struct Standing<'a> {
     /// The object that keeps this one from acting, if any.
     pub held_by: Option<&'a OrgInvite>,
-    /// For an object in deletion: who takes its invitation over.
+    /// For an object in deletion: who takes its record over.
     pub heir: Heir,
     /// For an object with nothing recorded: the object in deletion whose record it takes over.
     pub inherits: Option<&'a OrgInvite>,
@@ -96,19 +102,19 @@ pub struct Standing<'a> {
 /// Who takes over from an object in deletion.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Heir {
-    /// Nobody: the invitation is taken back.
+    /// Nobody: an invitation is taken back.
     #[default]
     None,
-    /// An object waits and has not recorded the invite yet: hold on to it.
+    /// An object waits and has not recorded the same yet: hold on to it.
     Waiting,
-    /// A live object records the same invite: let go without touching it.
+    /// A live object records the same: let go without touching it.
     Recorded,
 }
 
 /// Finds where `own` stands among `others`, the other objects for its address.
 ///
-/// `may_inherit(heir, holder)` tells whether the policy lets `heir` have its own role and the
-/// holder's; without that an object is no heir.
+/// `may_inherit(heir, holder)` tells whether the policy lets `heir` have its own role and that of the
+/// holder's invite; without that an object is no heir.
 pub fn standing<'a>(
     own: &OrgInvite,
     others: &'a [impl AsRef<OrgInvite>],
@@ -116,7 +122,7 @@ pub fn standing<'a>(
 ) -> Standing<'a> {
     let others: Vec<&OrgInvite> = others.iter().map(AsRef::as_ref).collect();
     let hands_over =
-        |holder: &OrgInvite| is_deleting(holder) && !is_open(holder) && invite(holder).is_some();
+        |holder: &OrgInvite| is_deleting(holder) && !is_open(holder) && recorded(holder).is_some();
     let next_in_line = |candidate: &OrgInvite, all: &[&OrgInvite]| {
         !all.iter()
             .any(|other| waits(other) && age(other, candidate) == Ordering::Less)
@@ -152,11 +158,13 @@ pub fn standing<'a>(
         .flatten();
 
     let heir = if is_deleting(own) && holds(own) {
-        let recorded = invite(own).is_some_and(|id| {
-            others
-                .iter()
-                .any(|other| !is_deleting(other) && !is_open(other) && invite(other) == Some(id))
-        });
+        let same = |other: &OrgInvite| match invite(own) {
+            Some(invited) => invite(other) == Some(invited),
+            None => member(own).is_some() && member(other) == member(own),
+        };
+        let recorded = others
+            .iter()
+            .any(|other| !is_deleting(other) && !is_open(other) && same(other));
         let waiting = others.iter().any(|other| {
             !is_deleting(other) && (is_open(other) || (waits(other) && may_inherit(other, own)))
         });

@@ -25,11 +25,14 @@ pub(super) fn let_go(facts: &Facts<'_>) -> Plan {
     match &facts.observed.sight {
         // The way out when Astro cannot be reached.
         Sight::Unreadable(_) | Sight::Member { .. } => Plan::act(Step::Release),
-        _ if facts.record.invite_id.is_some() && facts.standing.heir == Heir::Waiting => {
-            handing_over()
-        }
+        _ if is_recorded(facts) && facts.standing.heir == Heir::Waiting => handing_over(),
         _ => Plan::act(Step::Release),
     }
+}
+
+/// Whether there is anything to hand over.
+fn is_recorded(facts: &Facts<'_>) -> bool {
+    facts.record.invite_id.is_some() || facts.record.user_id.is_some()
 }
 
 /// Another object for the address copies the record: one that was declined is not sent again.
@@ -38,45 +41,44 @@ pub(super) fn handing_over() -> Plan {
         step: Step::Rest,
         state: State::Progressing(saying(
             Reason::HandingOver,
-            "Another OrgInvite for the address takes the invitation over",
+            "Another OrgInvite for the address takes over what is recorded here",
         )),
     }
 }
 
 /// *Deletion*, no attempt open, or one that sent nothing.
 pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
-    let Some(invite) = facts.record.invite_id.as_deref() else {
+    let heir_waits = facts.standing.heir == Heir::Waiting;
+    let invite = facts.record.invite_id.as_deref();
+    if invite.is_none() && !(heir_waits && is_recorded(facts)) {
         return Plan::act(Step::Release);
-    };
+    }
     match &facts.observed.sight {
         Sight::NotYet => return Plan::await_pass(),
         Sight::Unreadable(why) => {
+            let what = if invite.is_some() {
+                "The invitation cannot be taken back"
+            } else {
+                "Another OrgInvite for the address cannot take over from this one"
+            };
             return Plan {
                 step: Step::AwaitPass,
                 state: State::Progressing(saying(
                     Reason::AstroUnavailable,
                     format!(
-                        "The invitation cannot be taken back while the organization cannot be read: {why}. It is tried again"
+                        "{what} while the organization cannot be read: {why}. It is tried again"
                     ),
                 )),
             };
         }
         Sight::Member { .. } => return Plan::act(Step::Release),
-        // It was accepted when one could look.
-        Sight::Blind if facts.record.user_id.is_some() => return Plan::act(Step::Release),
         _ => {}
     }
-    let heir_waits = facts.standing.heir == Heir::Waiting;
     match facts.standing.heir {
         Heir::Recorded => return Plan::act(Step::Release),
         Heir::Waiting if facts.open.is_none() => return handing_over(),
         // What may be deleted already is not handed over before its own DELETE is answered.
         Heir::Waiting | Heir::None => {}
-    }
-    // Rule 10: the sight counts only when its pass began a listing delay after that answer.
-    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite));
-    if facts.standing.shared.contains(&invite) {
-        return Plan::act(Step::Release);
     }
     let blind = facts.observed.sight == Sight::Blind;
     let ended = if heir_waits {
@@ -85,6 +87,18 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
     } else {
         Step::Release
     };
+    let Some(invite) = invite else {
+        return Plan::act(ended);
+    };
+    // It was accepted when one could look.
+    if blind && facts.record.user_id.is_some() {
+        return Plan::act(ended);
+    }
+    // Rule 10: the sight counts only when its pass began a listing delay after that answer.
+    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite));
+    if facts.standing.shared.contains(&invite) {
+        return Plan::act(Step::Release);
+    }
     if facts.own.revoke_answered_absent || (facts.own.revoke_refused && !shown && !blind) {
         // An answer that comes with such a list says nothing either.
         return if facts.observed.doubt == Some(Doubt::Missing) {

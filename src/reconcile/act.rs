@@ -2,6 +2,7 @@
 //!
 //! The order of calls and writes is rule 1 of "Exactly one e-mail" in `docs/design.md`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use kube::ResourceExt;
@@ -22,7 +23,7 @@ use crate::plan::{Found, Plan, Saying, State, Step};
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
     /// Takes the step and says its state.
     pub(super) async fn act(
         &mut self,
@@ -263,9 +264,19 @@ impl Turn<'_> {
         };
         tracing::info!(
             invite = inherited.invite_id,
-            "took over the invitation of an OrgInvite that is being deleted"
+            "took over from an OrgInvite that is being deleted"
         );
-        let note = "The invitation of an OrgInvite that is being deleted is this object's own now";
+        let (note, state) = if inherited.invite_id.is_some() {
+            (
+                "The invitation of an OrgInvite that is being deleted is this object's own now",
+                State::Invited,
+            )
+        } else {
+            (
+                "An OrgInvite that is being deleted saw the person as a member, and this object goes on from there",
+                State::Unchanged,
+            )
+        };
         self.context.events.did(self.object, Deed::TakenOver, note);
         let own = self.object.status.clone().unwrap_or_default();
         let record = OrgInviteStatus {
@@ -274,7 +285,7 @@ impl Turn<'_> {
             conditions: own.conditions,
             ..inherited
         };
-        let mut status = self.status(&record, &State::Invited);
+        let mut status = self.status(&record, &state);
         status.observed_generation = self.not_yet(&record);
         // Whatever became of it before: an invitation that was declined stays so.
         status.gone_since = record.gone_since;
@@ -283,9 +294,9 @@ impl Turn<'_> {
     }
 
     /// Sets the finalizer if it is absent; `None` on a conflict.
-    async fn hold(&mut self) -> Result<Option<OrgInvite>, Error> {
+    async fn hold(&mut self) -> Result<Option<Cow<'a, OrgInvite>>, Error> {
         if has_finalizer(self.object) {
-            return Ok(Some(self.object.clone()));
+            return Ok(Some(Cow::Borrowed(self.object)));
         }
         if !self.context.leadership.holds(self.term) {
             return Ok(None);
@@ -293,7 +304,7 @@ impl Turn<'_> {
         match self.context.writer.hold(self.object).await? {
             Written::Done(object) => {
                 self.memory.wrote(object.as_ref());
-                Ok(Some(*object))
+                Ok(Some(Cow::Owned(*object)))
             }
             Written::Conflict | Written::Gone => Ok(None),
         }
@@ -454,6 +465,13 @@ impl Turn<'_> {
         } else {
             self.status(record, state)
         };
+        if matches!(state, State::Member { .. }) {
+            // What is known of the person is handed over when the object goes.
+            return match self.hold().await? {
+                Some(held) => self.write(&held, &status).await,
+                None => Ok(()),
+            };
+        }
         let object = self.object;
         self.write(object, &status).await
     }

@@ -50,7 +50,7 @@ deeds! {
     Replaced,
     /// A pending invitation was found and is the object's own from now on; no e-mail went out.
     Adopted,
-    /// The invitation was taken over from an OrgInvite that is being deleted; no e-mail went out.
+    /// The invitation, or the member, was taken over from an OrgInvite that is being deleted; no e-mail went out.
     TakenOver,
     /// The invitation was taken back.
     Revoked,

@@ -281,7 +281,9 @@ impl Turn<'_> {
                 return false;
             }
             let given = holder.status.as_ref().and_then(|status| status.role);
-            self.allows(heir, heir.spec.role) && given.is_some_and(|role| self.allows(heir, role))
+            self.allows(heir, heir.spec.role)
+                && (claims::invite(holder).is_none()
+                    || given.is_some_and(|role| self.allows(heir, role)))
         };
         let standing = claims::standing(self.object, others, may_inherit);
         let own = self.own(&record);

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::astro::{Role, SubjectKind};
 
-/// Keeps an OrgInvite until its invitation is taken back, is another OrgInvite's, or can stay. Set
-/// together with the first record, so that an object that never did anything goes at once.
+/// Keeps an OrgInvite until its invitation is taken back, is another OrgInvite's, or can stay, and until
+/// another OrgInvite for the address knows that the person is a member. Set together with the first
+/// record, so that an object that never did anything goes at once.
 pub const FINALIZER: &str = "iam.astronomer.io/invite";
 
 /// The operator's own, never to be edited: the last e-mail, written down before it is sent, in JSON

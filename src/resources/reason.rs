@@ -78,7 +78,7 @@ reasons! {
         /// A new invitation is asked for, but Astro's list does not show the pending one. It is
         /// replaced once the list does.
         NotListed,
-        /// Being deleted: another OrgInvite for the address takes the invitation over, without an
+        /// Being deleted: another OrgInvite for the address takes over what is recorded, without an
         /// e-mail.
         HandingOver,
         /// Astro did not take the invitation back: of an object that is being deleted, or for a new one

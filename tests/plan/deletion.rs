@@ -308,3 +308,79 @@ fn deletion_with_retain() {
         ),
     ]);
 }
+
+#[test]
+fn deletion_of_who_was_a_member() {
+    let was = |heir, sight| Case {
+        deleting: true,
+        record: OrgInviteStatus {
+            user_id: Some("u".to_owned()),
+            ..OrgInviteStatus::default()
+        },
+        heir,
+        sight,
+        ..Case::default()
+    };
+    let invited = |heir| Case {
+        record: OrgInviteStatus {
+            user_id: Some("u".to_owned()),
+            ..recorded()
+        },
+        ..was(heir, Sight::Blind)
+    };
+    let retained = |sight| Case {
+        retain: true,
+        ..was(Heir::Waiting, sight)
+    };
+    let unreadable = || Sight::Unreadable("503".to_owned());
+    let release = || (Step::Release, "Unchanged");
+    let hand_over = || (Step::Rest, "HandingOver");
+    let rows = [
+        ("nobody waits", was(Heir::None, Sight::Blind), release()),
+        ("nor who can look", was(Heir::None, unreadable()), release()),
+        ("still one", was(Heir::Waiting, member(MEMBER)), release()),
+        (
+            "nobody can look",
+            was(Heir::Waiting, Sight::Blind),
+            hand_over(),
+        ),
+        (
+            "who is gone",
+            was(Heir::Waiting, Sight::Absent),
+            hand_over(),
+        ),
+        (
+            "it is recorded",
+            was(Heir::Recorded, Sight::Blind),
+            release(),
+        ),
+        (
+            "not known yet",
+            was(Heir::Waiting, Sight::NotYet),
+            (Step::AwaitPass, "Unchanged"),
+        ),
+        (
+            "unreadable",
+            was(Heir::Waiting, unreadable()),
+            (Step::AwaitPass, "AstroUnavailable"),
+        ),
+        ("who had accepted", invited(Heir::None), release()),
+        ("and somebody waits", invited(Heir::Waiting), hand_over()),
+        ("with Retain", retained(Sight::Absent), hand_over()),
+        ("the way out", retained(unreadable()), release()),
+        (
+            "who was asked again",
+            Case {
+                open: attempt(Some("x1")),
+                own: Own {
+                    unsent: Some("a2".to_owned()),
+                    ..Own::default()
+                },
+                ..invited(Heir::Waiting)
+            },
+            (Step::Abandon, "Unchanged"),
+        ),
+    ];
+    let rows = rows.map(|(name, case, (step, says))| (name, case, step, says));
+    table(Vec::from(rows));
+}

@@ -125,13 +125,14 @@ fn who_takes_over() {
     finds(&heir, &[&going, &later], ("b", "b", Heir::None, ""));
     finds(&later, &[&going, &heir], ("b", "", Heir::None, ""));
     assert_eq!(place(&heir, &[&going], false).1, "");
-    // Nobody takes over what is not settled, is not recorded, or stays.
-    finds(&heir, &[&open(going.clone())], ("b", "", Heir::None, ""));
+    // A member that is recorded, like an invite.
     finds(
         &heir,
         &[&deleting(member(object("b", 1)))],
-        ("b", "", Heir::None, ""),
+        ("b", "b", Heir::None, ""),
     );
+    // Nobody takes over what is not settled, is not recorded, or stays.
+    finds(&heir, &[&open(going.clone())], ("b", "", Heir::None, ""));
     finds(
         &heir,
         &[&with_invite(object("b", 1), "x1")],
@@ -167,6 +168,11 @@ fn who_is_waited_for() {
         Heir::Waiting
     );
     assert_eq!(place(&going, &[&heir], false).2, Heir::None);
+    let going = deleting(member(object("b", 1)));
+    let waits = |others: &[&OrgInvite]| place(&going, others, true).2;
+    assert_eq!(waits(&[]), Heir::None);
+    assert_eq!(waits(&[&heir]), Heir::Waiting);
+    assert_eq!(waits(&[&member(heir.clone())]), Heir::Recorded);
     // Who stays, or has nothing, hands nothing over.
     assert_eq!(
         place(&with_invite(object("b", 1), "x1"), &[&heir], true).2,

@@ -414,3 +414,54 @@ fn a_pass_from_before_the_last_e_mail_never_decides() {
         assert_eq!(world.with(|state| state.network.sent(Call::Post)), 1);
     });
 }
+
+/// A manifest that is renamed takes along that its person is a member, where nobody can look again: whether the
+/// operator's own invitation was accepted or the person was there before.
+#[test]
+fn a_rename_takes_the_member_along() {
+    for (before, reason) in [(false, "Accepted"), (true, "AlreadyMember")] {
+        play(Habits::PLAIN, async |world| {
+            if before {
+                world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+                world.end("x1", Standing::Accepted);
+            }
+            let _operator = Process::start(&world, "P0");
+            world.create("jane", MEMBER);
+            if !before {
+                world.has("jane", "x1").await;
+                seconds(60).await;
+                world.end("x1", Standing::Accepted);
+            }
+            world.says("jane", reason).await;
+            world.with(|state| state.let_list(false));
+            seconds(600).await;
+            world.create("sam", MEMBER);
+            world.says("sam", "Conflict").await;
+            world.delete("jane");
+            world.gone("jane").await;
+            world.says("sam", reason).await;
+            let posts = world.with(|state| state.network.sent(Call::Post));
+            assert_eq!(posts, u32::from(!before), "{reason}");
+        });
+    }
+}
+
+/// Nor is somebody who was removed from the organization invited again because a manifest is renamed.
+#[test]
+fn a_rename_invites_nobody_who_was_removed() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        world.end("x1", Standing::Accepted);
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.says("jane", "AlreadyMember").await;
+        world.with(|state| state.set_member(EMAIL, None));
+        world.says("jane", "MemberRemoved").await;
+        world.create("sam", MEMBER);
+        world.says("sam", "Conflict").await;
+        world.delete("jane");
+        world.gone("jane").await;
+        world.says("sam", "MemberRemoved").await;
+        assert_eq!(world.with(|state| state.network.sent(Call::Post)), 0);
+    });
+}

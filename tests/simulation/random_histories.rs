@@ -37,7 +37,18 @@ const TWO_OBJECTS: Scenario = Scenario {
     objects: TWO,
     resend_when: &[Expired],
     acts: &[
-        Create, Create, Create, Delete, Delete, Accept, Decline, EditRole, Jump, Crash, Pause,
+        Create,
+        Create,
+        Create,
+        Delete,
+        Delete,
+        Accept,
+        Decline,
+        EditRole,
+        ChangeMember,
+        Jump,
+        Crash,
+        Pause,
     ],
 };
 
