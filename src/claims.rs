@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use kube::ResourceExt;
 
+use crate::astro::Role;
 use crate::resources::OrgInvite;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt};
 
@@ -52,8 +53,7 @@ fn member(object: &OrgInvite) -> Option<&str> {
 }
 
 /// What the object records of its person: the invite, or the member that no invite of its own made.
-#[must_use]
-pub fn recorded(object: &OrgInvite) -> Option<&str> {
+fn recorded(object: &OrgInvite) -> Option<&str> {
     invite(object).or_else(|| member(object))
 }
 
@@ -113,27 +113,31 @@ pub enum Heir {
 
 /// Finds where `own` stands among `others`, the other objects for its address.
 ///
-/// `may_inherit(heir, holder)` tells whether the policy lets `heir` have its own role and that of the
-/// holder's invite; without that an object is no heir.
+/// `permits(object, role)` tells whether the policy lets the object's namespace give that role to the
+/// address: who may not give its own waits in nobody's way, and who may not give that of the holder's
+/// invite is no heir. The invite `taken_back` is nobody's any more, whoever records it.
 pub fn standing<'a>(
     own: &OrgInvite,
     others: &'a [impl AsRef<OrgInvite>],
-    may_inherit: impl Fn(&OrgInvite, &OrgInvite) -> bool,
+    permits: impl Fn(&OrgInvite, Role) -> bool,
+    taken_back: Option<&str>,
 ) -> Standing<'a> {
     let others: Vec<&OrgInvite> = others.iter().map(AsRef::as_ref).collect();
+    let is_older = |other: &OrgInvite| age(other, own) == Ordering::Less;
+    let is_in_line = |object: &OrgInvite| waits(object) && permits(object, object.spec.role);
+    let may_inherit = |heir: &OrgInvite, holder: &OrgInvite| {
+        let role = holder.status.as_ref().and_then(|status| status.role);
+        let may_have = |id| taken_back != Some(id) && role.is_some_and(|role| permits(heir, role));
+        is_in_line(heir) && invite(holder).is_none_or(may_have)
+    };
     let hands_over =
         |holder: &OrgInvite| is_deleting(holder) && !is_open(holder) && recorded(holder).is_some();
-    let next_in_line = |candidate: &OrgInvite, all: &[&OrgInvite]| {
-        !all.iter()
-            .any(|other| waits(other) && age(other, candidate) == Ordering::Less)
-    };
 
     let held_by = if holds(own) {
         others
             .iter()
             .copied()
-            .filter(|other| holds(other) && !is_deleting(other))
-            .find(|other| age(other, own) == Ordering::Less)
+            .find(|other| holds(other) && !is_deleting(other) && is_older(other))
     } else {
         others
             .iter()
@@ -143,19 +147,14 @@ pub fn standing<'a>(
                 others
                     .iter()
                     .copied()
-                    .filter(|other| waits(other))
-                    .find(|other| age(other, own) == Ordering::Less)
+                    .find(|other| is_in_line(other) && is_older(other))
             })
     };
 
-    let inherits = (waits(own) && next_in_line(own, &others))
-        .then(|| {
-            others
-                .iter()
-                .copied()
-                .find(|holder| hands_over(holder) && may_inherit(own, holder))
-        })
-        .flatten();
+    let inherits = others.iter().copied().find(|holder| {
+        let is_before = |other: &&OrgInvite| is_older(other) && may_inherit(other, holder);
+        hands_over(holder) && may_inherit(own, holder) && !others.iter().any(is_before)
+    });
 
     let heir = if is_deleting(own) && holds(own) {
         let same = |other: &OrgInvite| match invite(own) {
@@ -165,9 +164,9 @@ pub fn standing<'a>(
         let recorded = others
             .iter()
             .any(|other| !is_deleting(other) && !is_open(other) && same(other));
-        let waiting = others.iter().any(|other| {
-            !is_deleting(other) && (is_open(other) || (waits(other) && may_inherit(other, own)))
-        });
+        let waiting = others
+            .iter()
+            .any(|other| !is_deleting(other) && (is_open(other) || may_inherit(other, own)));
         match (recorded, waiting) {
             (true, _) => Heir::Recorded,
             (false, true) => Heir::Waiting,

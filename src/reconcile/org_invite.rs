@@ -275,17 +275,12 @@ impl Turn<'_> {
         }
 
         let (observed, begun) = self.observe(&record, open).await;
-        let taken_back = self.memory.taken_back.as_deref();
-        let may_inherit = |heir: &OrgInvite, holder: &OrgInvite| {
-            if taken_back.is_some() && claims::invite(holder) == taken_back {
-                return false;
-            }
-            let given = holder.status.as_ref().and_then(|status| status.role);
-            self.allows(heir, heir.spec.role)
-                && (claims::invite(holder).is_none()
-                    || given.is_some_and(|role| self.allows(heir, role)))
-        };
-        let standing = claims::standing(self.object, others, may_inherit);
+        let standing = claims::standing(
+            self.object,
+            others,
+            |object, role| self.allows(object, role),
+            self.memory.taken_back.as_deref(),
+        );
         let own = self.own(&record);
         let namespace = self.object.namespace().unwrap_or_default();
         let now = self.now();

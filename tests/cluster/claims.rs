@@ -1,10 +1,11 @@
 //! One address gets one invitation, however many objects ask for it.
 
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
-use support::fake_astro::Operation;
+use support::fake_astro::{Answer, Fault, ListUsers, Operation, Times};
 
 use crate::world::{World, condition, invite_id, uid};
 
@@ -182,4 +183,109 @@ async fn what_an_heir_may_not_have_is_not_handed_over() {
         (1, "ORGANIZATION_MEMBER")
     );
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+}
+
+/// A namespace that may invite nobody keeps an address from nobody, however early its object comes, and no invitation
+/// from being handed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_not_permitted_stands_in_nobodys_way() {
+    let mut world = World::prepare(json!({})).await;
+    let there = second_namespace(&world).await;
+    let allow = json!([{"namespaces": [there], "roles": ["ORGANIZATION_MEMBER"]}]);
+    world
+        .edit_organization(json!({"spec": {"allow": allow}}))
+        .await;
+    world.start_operator();
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "NotPermitted").await;
+    let api: Api<OrgInvite> = Api::namespaced(world.client.clone(), &there);
+    let create = async |name: &str| {
+        let object = world.manifest_in(&there, name, "jane@example.com", "ORGANIZATION_MEMBER");
+        api.create(&PostParams::default(), &object).await.unwrap();
+    };
+    create("old").await;
+    let id = invite_id(&world.state_in(&there, "old", "Invited").await);
+    create("new").await;
+    world.state_in(&there, "new", "Conflict").await;
+    api.delete("old", &DeleteParams::default()).await.unwrap();
+    assert_eq!(
+        invite_id(&world.state_in(&there, "new", "Invited").await),
+        id
+    );
+    world.state("jane", "NotPermitted").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+/// Who waited for an object whose namespace may not invite any longer is told at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_goes_on_when_the_one_before_may_not_invite_any_longer() {
+    let mut world = World::prepare(json!({"allow": [
+        {"namespaceSelector": {"matchLabels": {"may-invite": "yes"}}, "roles": ["ORGANIZATION_MEMBER"]},
+    ]}))
+    .await;
+    world.start_operator();
+    let teams = ["first", "second"].map(|team| format!("{}-{team}", world.namespace));
+    for team in &teams {
+        world
+            .create_namespace(team, json!({"may-invite": "yes"}))
+            .await;
+    }
+    let create = async |team: &str| {
+        let api: Api<OrgInvite> = Api::namespaced(world.client.clone(), team);
+        let object = world.manifest_in(team, "jane", "jane@example.com", "ORGANIZATION_MEMBER");
+        api.create(&PostParams::default(), &object).await.unwrap();
+    };
+    // So that it has nothing, and is the one that may try.
+    let refused = Fault::before(Answer::Status(400));
+    world
+        .astro
+        .fault(Operation::CreateInvite, refused, Times::UntilCleared);
+    create(&teams[0]).await;
+    world.state_in(&teams[0], "jane", "Refused").await;
+    create(&teams[1]).await;
+    world.state_in(&teams[1], "jane", "Conflict").await;
+    world.astro.clear_faults();
+    let label = json!({"metadata": {"labels": {"may-invite": null}}});
+    Api::<Namespace>::all(world.client.clone())
+        .patch(&teams[0], &PatchParams::default(), &Patch::Merge(label))
+        .await
+        .unwrap();
+    world.state_in(&teams[1], "jane", "Invited").await;
+    world.state_in(&teams[0], "jane", "NotPermitted").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+/// A manifest that is renamed takes along that its person is a member, or was one and was removed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_manifest_takes_the_member_along() {
+    let world = World::start().await;
+    for name in ["amy", "max"] {
+        let email = format!("{name}@example.com");
+        world
+            .astro
+            .add_member(&email, "ORGANIZATION_MEMBER")
+            .unwrap();
+        world.seen(&email).await;
+        world.apply(name, &email).await;
+        let object = world.state(name, "AlreadyMember").await;
+        assert_eq!(object.finalizers().len(), 1);
+    }
+    world.astro.remove_member("max@example.com").unwrap();
+    world.state("max", "MemberRemoved").await;
+    let rename = async |name: &str, reason: &str| {
+        let old = world.invites().get(name).await.unwrap();
+        let new = format!("new-{name}");
+        world.apply(&new, &format!("{name}@example.com")).await;
+        world.state(&new, "Conflict").await;
+        world.delete(name).await;
+        world.deleted(name, &uid(&old)).await;
+        world.state(&new, reason).await;
+    };
+    rename("max", "MemberRemoved").await;
+    world
+        .astro
+        .change_behaviour(|behaviour| behaviour.list_users = ListUsers::Forbidden);
+    world.organization_is("ListForbidden").await;
+    rename("amy", "AlreadyMember").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
 }

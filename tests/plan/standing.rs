@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
+use orginvite_operator::astro::Role;
 use orginvite_operator::claims::{Heir, is_open, standing};
 use orginvite_operator::resources::OrgInvite;
 use orginvite_operator::resources::org_invite::ATTEMPT_ANNOTATION;
@@ -28,7 +29,8 @@ fn deleting(mut object: OrgInvite) -> OrgInvite {
 }
 
 fn with_invite(mut object: OrgInvite, id: &str) -> OrgInvite {
-    object.status.get_or_insert_default().invite_id = Some(id.to_owned());
+    let status = object.status.get_or_insert_default();
+    (status.invite_id, status.role) = (Some(id.to_owned()), Some(Role::OrganizationMember));
     object
 }
 
@@ -57,17 +59,19 @@ fn open(object: OrgInvite) -> OrgInvite {
     sent_by(object, &uid)
 }
 
-/// Who holds the address, who inherits from whom, who is the heir, and what is shared.
+/// Who holds the address, who inherits from whom, who is the heir, and what is shared, where the objects of
+/// the names `barred` may give no role.
 fn place(
     own: &OrgInvite,
     others: &[&OrgInvite],
-    permitted: bool,
+    barred: &[&str],
 ) -> (String, String, Heir, String) {
     let others: Vec<Arc<OrgInvite>> = others
         .iter()
         .map(|&other| Arc::new(other.clone()))
         .collect();
-    let standing = standing(own, &others, |_, _| permitted);
+    let permits = |object: &OrgInvite, _| !barred.contains(&object.name_any().as_str());
+    let standing = standing(own, &others, permits, Some("x0"));
     let name = |object: Option<&OrgInvite>| object.map_or_else(String::new, ResourceExt::name_any);
     (
         name(standing.held_by),
@@ -90,7 +94,7 @@ fn finds(
         heir,
         shared.to_owned(),
     );
-    assert_eq!(place(own, others, true), expected);
+    assert_eq!(place(own, others, &[]), expected);
 }
 
 #[test]
@@ -124,7 +128,7 @@ fn who_takes_over() {
     finds(&heir, &[&going], ("b", "b", Heir::None, ""));
     finds(&heir, &[&going, &later], ("b", "b", Heir::None, ""));
     finds(&later, &[&going, &heir], ("b", "", Heir::None, ""));
-    assert_eq!(place(&heir, &[&going], false).1, "");
+    assert_eq!(place(&heir, &[&going], &["c"]).1, "");
     // A member that is recorded, like an invite.
     finds(
         &heir,
@@ -147,7 +151,7 @@ fn who_takes_over() {
 fn who_is_waited_for() {
     let going = deleting(with_invite(object("b", 1), "x1"));
     let heir = object("c", 2);
-    let waits = |others: &[&OrgInvite]| place(&going, others, true).2;
+    let waits = |others: &[&OrgInvite]| place(&going, others, &[]).2;
     assert_eq!(waits(&[]), Heir::None);
     assert_eq!(waits(&[&heir]), Heir::Waiting);
     assert_eq!(waits(&[&deleting(heir.clone())]), Heir::None);
@@ -164,24 +168,55 @@ fn who_is_waited_for() {
         Heir::Waiting
     );
     assert_eq!(
-        place(&going, &[&open(heir.clone())], false).2,
+        place(&going, &[&open(heir.clone())], &["c"]).2,
         Heir::Waiting
     );
-    assert_eq!(place(&going, &[&heir], false).2, Heir::None);
+    assert_eq!(place(&going, &[&heir], &["c"]).2, Heir::None);
     let going = deleting(member(object("b", 1)));
-    let waits = |others: &[&OrgInvite]| place(&going, others, true).2;
+    let waits = |others: &[&OrgInvite]| place(&going, others, &[]).2;
     assert_eq!(waits(&[]), Heir::None);
     assert_eq!(waits(&[&heir]), Heir::Waiting);
     assert_eq!(waits(&[&member(heir.clone())]), Heir::Recorded);
     // Who stays, or has nothing, hands nothing over.
     assert_eq!(
-        place(&with_invite(object("b", 1), "x1"), &[&heir], true).2,
+        place(&with_invite(object("b", 1), "x1"), &[&heir], &[]).2,
         Heir::None
     );
     assert_eq!(
-        place(&deleting(object("b", 1)), &[&heir], true).2,
+        place(&deleting(object("b", 1)), &[&heir], &[]).2,
         Heir::None
     );
+}
+
+/// Whoever may not give its role stands in nobody's way, however old.
+#[test]
+fn who_may_not_invite_is_in_nobodys_way() {
+    let (barred, next) = (object("b", 1), object("c", 2));
+    assert_eq!(place(&next, &[&barred], &["b"]).0, "");
+    let going = deleting(with_invite(object("a", 0), "x1"));
+    let (held_by, inherits, ..) = place(&next, &[&going, &barred], &["b"]);
+    assert_eq!((held_by.as_str(), inherits.as_str()), ("a", "a"));
+    assert_eq!(place(&going, &[&barred, &next], &["b"]).2, Heir::Waiting);
+    assert_eq!(place(&going, &[&barred], &["b"]).2, Heir::None);
+    // But it may have sent something when it might.
+    assert_eq!(place(&next, &[&open(barred.clone())], &["b"]).0, "b");
+    assert_eq!(place(&next, &[&with_invite(barred, "x2")], &["b"]).0, "b");
+}
+
+/// The policy has to allow the role of the invite as well; and what was taken back is nothing to take over.
+#[test]
+fn what_is_handed_over() {
+    let heir = object("c", 2);
+    let unknown = {
+        let mut object = deleting(with_invite(object("b", 1), "x1"));
+        object.status.get_or_insert_default().role = None;
+        object
+    };
+    let taken_back = deleting(with_invite(object("b", 1), "x0"));
+    for going in [unknown, taken_back] {
+        assert_eq!(place(&heir, &[&going], &[]).1, "");
+        assert_eq!(place(&going, &[&heir], &[]).2, Heir::None);
+    }
 }
 
 #[test]
@@ -191,7 +226,7 @@ fn what_somebody_else_records_is_shared() {
         deleting(with_invite(object("c", 2), "x2")),
         with_invite(object("d", 3), "x3"),
     ];
-    assert_eq!(place(&object("e", 4), &others.each_ref(), true).3, "x1 x3");
+    assert_eq!(place(&object("e", 4), &others.each_ref(), &[]).3, "x1 x3");
 }
 
 #[test]

@@ -160,7 +160,7 @@ impl State {
             invite.id
         ));
         self.people_changed(&address);
-        self.email_went_out(&address);
+        self.email_went_out(&address, attempt);
         Ok(invite)
     }
 

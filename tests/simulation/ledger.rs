@@ -118,31 +118,33 @@ pub fn open(object: &OrgInvite) -> Option<Attempt> {
 }
 
 impl State {
-    fn attempt_for(&self, address: &str, id: Option<&str>) -> Option<(String, Attempt)> {
-        self.api.for_address(address).find_map(|object| {
-            let attempt = open(object)?;
-            id.is_none_or(|id| attempt.id == id)
-                .then(|| (object.uid().unwrap(), attempt))
-        })
+    /// The UID of the object with that open attempt.
+    fn attempting(&self, address: &str, id: &str) -> Option<String> {
+        let mut objects = self.api.for_address(address);
+        let found = objects.find(|object| open(object).is_some_and(|attempt| attempt.id == id));
+        found.and_then(ResourceExt::uid)
     }
 
     /// A POST leaves the operator: it is for an open attempt. The attempt's ID.
     pub fn post_is_sent(&mut self, who: &str, email: &str, role: Role) -> String {
         self.log(format!("{who} sends POST for {email} as {}", name(role)));
-        let Some((_, attempt)) = self.attempt_for(&email.to_lowercase(), None) else {
-            self.violate("a POST is sent without an open attempt");
+        let address = email.to_lowercase();
+        let objects = self.api.for_address(&address);
+        // Maybe beside one whose patch came after its turn had given it up.
+        let found = objects
+            .filter_map(open)
+            .find(|attempt| attempt.email == email && attempt.role == role);
+        let Some(attempt) = found else {
+            self.violate("a POST is sent without an open attempt with that address and role");
             return String::new();
         };
-        if attempt.email != email || attempt.role != role {
-            self.violate("a POST is sent with another address or role than its attempt has");
-        }
         attempt.id
     }
 
     /// A POST takes effect: its attempt is still open, and the person is no member.
     pub fn post_takes_effect(&mut self, address: &str, attempt: &str) {
         let lost = self.ledger.lost.contains(attempt);
-        if !lost && self.attempt_for(address, Some(attempt)).is_none() {
+        if !lost && self.attempting(address, attempt).is_none() {
             self.violate("a POST takes effect after its attempt was settled");
         }
         if self.astro.member(address).is_some() {
@@ -151,7 +153,7 @@ impl State {
     }
 
     /// An e-mail went out.
-    pub fn email_went_out(&mut self, address: &str) {
+    pub fn email_went_out(&mut self, address: &str, attempt: &str) {
         self.count("e-mails");
         let account = self.ledger.account(address);
         account.emails += 1;
@@ -162,7 +164,7 @@ impl State {
             ));
         }
         let invite = self.astro.invitations.last().unwrap().id.clone();
-        let Some((uid, _)) = self.attempt_for(address, None) else {
+        let Some(uid) = self.attempting(address, attempt) else {
             return;
         };
         self.ledger.senders.insert(invite.clone(), uid.clone());

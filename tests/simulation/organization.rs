@@ -39,6 +39,8 @@ pub struct Invitation {
     forgotten: bool,
     /// Its expiry is over, whatever became of it before.
     past: bool,
+    /// It expired, and is not past its expiry any more: the clock was set back.
+    pub expired_early: bool,
 }
 
 /// What a DELETE that is answered 204 does instead of ending its invitation.
@@ -174,6 +176,7 @@ impl Organization {
             ours,
             forgotten: false,
             past: false,
+            expired_early: false,
         });
         self.invitations.last().unwrap()
     }

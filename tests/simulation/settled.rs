@@ -176,17 +176,19 @@ impl State {
                 }
                 &["Invited"]
             }
-            Standing::Expired => match object.spec.resend_when {
+            Standing::Expired if !invitation.expired_early => match object.spec.resend_when {
                 ResendWhen::Never => &["Expired"],
                 _ if resends => &[],
                 _ => &["ResendLimitReached"],
             },
-            Standing::Declined | Standing::Withdrawn => match object.spec.resend_when {
-                // Astro says that it is pending, until it expires.
-                _ if self.astro.habits.ended == Ended::OldBody => PENDING_TO_GET,
-                ResendWhen::Gone if resends => &[],
-                _ => OVER,
-            },
+            Standing::Expired | Standing::Declined | Standing::Withdrawn => {
+                match object.spec.resend_when {
+                    // Astro says that it is pending, until it expires.
+                    _ if self.astro.habits.ended == Ended::OldBody => PENDING_TO_GET,
+                    ResendWhen::Gone if resends => &[],
+                    _ => OVER,
+                }
+            }
             // Removed before any pass showed the member: nobody can tell it from one that was declined.
             Standing::Accepted if status.user_id.is_none() => match self.astro.habits.ended {
                 Ended::OldBody => PENDING_TO_GET,

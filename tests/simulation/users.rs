@@ -211,6 +211,11 @@ impl State {
     /// Astro's clock jumps.
     pub fn jump(&mut self, by: SignedDuration) {
         self.astro.clock_offset += by;
+        let now = self.astro_now();
+        for invitation in &mut self.astro.invitations {
+            invitation.expired_early |=
+                invitation.standing == Standing::Expired && now < invitation.expires_at;
+        }
         self.log(format!("Astro's clock jumps by {} s", by.as_secs()));
         self.count("clock jumps");
     }
