@@ -87,6 +87,13 @@ async fn of_two_organizations_for_one_the_younger_stands_back_until_the_older_go
     world.apply("joe", "jane@example.com").await;
     world.state("joe", "OrganizationNotReady").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    // Of its token nothing is known: it is not tried.
+    let (_, metrics) = world.admin("/metrics").await;
+    let told = |of: &str| {
+        let line = format!("orginvite_token_accepted{{organization=\"{of}\"}}");
+        metrics.contains(&line)
+    };
+    assert!(told(&older) && !told(&younger), "{metrics}");
     api.delete(&older, &kube::api::DeleteParams::default())
         .await
         .unwrap();

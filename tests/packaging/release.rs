@@ -98,6 +98,20 @@ impl Cluster {
         names
     }
 
+    /// How many replicas the Deployment asks for.
+    async fn replicas(&self) -> String {
+        let number = "--output=jsonpath={.spec.replicas}";
+        let get = [
+            "get",
+            "deployment",
+            RELEASE,
+            "--namespace",
+            NAMESPACE,
+            number,
+        ];
+        self.kubectl.run(&get).await.printed()
+    }
+
     /// Gives the OrgInvite jane these finalizers.
     async fn finalizers(&self, finalizers: &[&str]) {
         let api: Api<OrgInvite> = Api::namespaced(self.client.clone(), "default");
@@ -123,7 +137,8 @@ fn chart() -> String {
     project("deploy/chart").to_str().unwrap().to_owned()
 }
 
-/// A copy of the chart as a version before this one may have been, without a field of OrgInvite.
+/// A copy of the chart as a version before this one may have been, without a field of OrgInvite and with another
+/// default.
 fn older_chart(directory: &Path) -> String {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(to).unwrap();
@@ -146,6 +161,11 @@ fn older_chart(directory: &Path) -> String {
     let fields = schema["properties"]["spec"]["properties"].as_object_mut();
     assert!(fields.unwrap().remove(NEW_FIELD).is_some());
     std::fs::write(&path, serde_yaml_ng::to_string(&crd).unwrap()).unwrap();
+    let path = older.join("values.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let earlier = text.replace("replicaCount: 2", "replicaCount: 1");
+    assert_ne!(earlier, text);
+    std::fs::write(&path, earlier).unwrap();
     older.to_str().unwrap().to_owned()
 }
 
@@ -190,13 +210,18 @@ async fn a_release_is_installed_upgraded_uninstalled_and_installed_again() {
         "{installed:?}"
     );
 
-    // Helm leaves the definitions; the hook brings them up to date, and nothing of it stays.
+    // What was given stays, and new defaults are taken.
     let chart = chart();
-    let upgrade = [chart.as_str(), "--values", &values];
-    cluster
+    assert_eq!(cluster.replicas().await, "1");
+    let upgrade = [chart.as_str(), "--reset-then-reuse-values"];
+    let said = cluster
         .helm("upgrade", &[&upgrade[..], &["--no-hooks"]].concat())
         .await
         .printed();
+    assert!(!said.contains("has no Organization yet"), "{said}");
+    assert_eq!(cluster.replicas().await, "2");
+
+    // Helm leaves the definitions; the hook brings them up to date, and nothing of it stays.
     assert!(!cluster.has_new_field().await);
     let (helm, job) = cluster.helm_with_job("upgrade", &upgrade, CRDS_JOB).await;
     job.printed();
