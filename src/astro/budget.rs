@@ -375,25 +375,87 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_comes_after_a_rest_gets_no_burst() {
+        let budget = budget();
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let start = Instant::now();
+        let take = |class, who| budget.take(Verb::Post, class, who);
+        assert_eq!(take(Class::Later, "a"), Ok(()));
+        assert_eq!(take(Class::Later, "a"), Err(start + ms(100)), "once");
+        assert_eq!(take(Class::First, "b"), Err(start + ms(100)));
+        assert_eq!(take(Class::Later, "c"), Err(start + ms(300)));
+        tokio::time::advance(Duration::from_secs(10)).await;
+        let start = Instant::now();
+        assert_eq!(take(Class::First, "d"), Ok(()));
+        assert_eq!(take(Class::First, "d"), Err(start + ms(100)), "once");
+        assert_eq!(take(Class::Later, "e"), Err(start + ms(200)), "next to it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_has_waited() {
+        let none = Rates {
+            post: 0,
+            ..Rates::default()
+        };
+        let budget = Budget::new(none);
+        let start = Instant::now();
+        budget.wait(Verb::Post, Class::First, "a").await;
+        assert_eq!(
+            start.elapsed(),
+            Duration::from_secs(1),
+            "one a second at least"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_pause_holds_everybody_in_order() {
         let budget = Budget::new(Rates::default());
         let start = Instant::now();
-        let take = |who| budget.take(Verb::Post, Class::First, who);
-        assert!(take("b").is_err());
+        let take = |class, who| budget.take(Verb::Post, class, who);
+        assert!(take(Class::First, "a").is_err());
+        assert!(take(Class::Later, "b").is_err());
         budget.pause(Verb::Post, Duration::from_secs(3));
-        assert_eq!(take("b"), Err(start + Duration::from_secs(3)));
-        assert_eq!(take("c"), Err(start + ms(3100)));
+        assert_eq!(take(Class::First, "a"), Err(start + ms(3000)));
+        assert_eq!(take(Class::Later, "b"), Err(start + ms(3100)));
+        assert_eq!(take(Class::Later, "c"), Err(start + ms(3200)));
+        assert_eq!(
+            take(Class::First, "d"),
+            Err(start + ms(3100)),
+            "ahead of both"
+        );
+        assert_eq!(take(Class::Later, "b"), Err(start + ms(3200)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_whoever_comes_as_well() {
+        for class in [Class::First, Class::Later] {
+            let budget = Budget::new(Rates::default());
+            let until = Instant::now() + Duration::from_secs(3);
+            budget.pause(Verb::Post, Duration::from_secs(3));
+            // It holds as long as the longest, and no other verb.
+            budget.pause(Verb::Post, Duration::from_secs(1));
+            assert_eq!(budget.take(Verb::Post, class, "a"), Err(until), "{class:?}");
+            assert!(budget.take(Verb::Get, class, "a").unwrap_err() < until);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_place_that_is_given_up_is_forgotten() {
         let budget = budget();
         let start = Instant::now();
-        assert!(budget.take(Verb::Post, Class::First, "a").is_err());
+        let take = |who| budget.take(Verb::Post, Class::First, who);
+        assert!(take("a").is_err());
+        assert!(take("b").is_err());
         budget.forget("a");
-        assert_eq!(
-            budget.take(Verb::Post, Class::First, "a"),
-            Err(start + ms(200))
-        );
+        assert_eq!(take("b"), Err(start + ms(200)), "nobody else's");
+        assert_eq!(take("a"), Err(start + ms(300)));
+        // Nor is one kept for ever for somebody who does not come.
+        let kept = || budget.lanes.lock()[Verb::Post as usize].places.len();
+        tokio::time::advance(UNCLAIMED).await;
+        budget.forget("c");
+        assert_eq!(kept(), 2);
+        tokio::time::advance(ms(300)).await;
+        budget.forget("c");
+        assert_eq!(kept(), 0);
     }
 }
