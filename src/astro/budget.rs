@@ -408,6 +408,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_has_a_place_is_told_as_waiting() {
+        let waits = crate::metrics::Metrics::default().organization("o").waits();
+        let budget = budget().counted_in(waits);
+        let waiting = || budget.waits().waiting().map(|(_, number)| number);
+        assert!(budget.take(Verb::Post, Class::First, "a").is_err());
+        budget.reserve(Verb::Get, Class::Later, "b");
+        assert_eq!(waiting(), [1, 0, 1]);
+        tokio::time::advance(ms(100)).await;
+        assert_eq!(budget.take(Verb::Post, Class::First, "a"), Ok(()));
+        assert_eq!(waiting(), [0, 0, 1]);
+        budget.forget("b");
+        assert_eq!(waiting(), [0, 0, 0]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_pause_holds_everybody_in_order() {
         let budget = Budget::new(Rates::default());
         let start = Instant::now();
