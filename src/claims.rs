@@ -5,8 +5,8 @@ use std::cmp::Ordering;
 use kube::ResourceExt;
 
 use crate::astro::Role;
-use crate::resources::OrgInvite;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt};
+use crate::resources::{Address, OrgInvite};
 
 /// The attempt in an object's annotation; `Some(Err)` when the annotation cannot be read.
 #[must_use]
@@ -25,6 +25,16 @@ pub fn is_open(object: &OrgInvite) -> bool {
         Some(Err(_)) => true,
         Some(Ok(attempt)) => !is_copied(&attempt, object) && !is_closed(&attempt, object),
     }
+}
+
+/// Whether the annotation is not what this operator wrote, so that nothing settles it.
+fn is_broken(object: &OrgInvite) -> bool {
+    attempt(object).is_some_and(|attempt| {
+        let named = attempt
+            .ok()
+            .and_then(|attempt| Address::parse(&attempt.email).ok());
+        named.is_none() || named != Address::parse(&object.spec.email).ok()
+    })
 }
 
 /// Whether the outcome of the attempt is recorded: from then on it says nothing.
@@ -130,6 +140,10 @@ pub fn standing<'a>(
         let may_have = |id| taken_back != Some(id) && role.is_some_and(|role| permits(heir, role));
         is_in_line(heir) && invite(holder).is_none_or(may_have)
     };
+    // Whoever may invite nobody has nothing on its way that could not be read.
+    let is_forged = |object: &OrgInvite| {
+        is_broken(object) && recorded(object).is_none() && !permits(object, object.spec.role)
+    };
     let hands_over =
         |holder: &OrgInvite| is_deleting(holder) && !is_open(holder) && recorded(holder).is_some();
 
@@ -142,12 +156,12 @@ pub fn standing<'a>(
         others
             .iter()
             .copied()
-            .find(|other| holds(other))
+            .find(|other| holds(other) && !is_forged(other))
             .or_else(|| {
                 others
                     .iter()
                     .copied()
-                    .find(|other| is_in_line(other) && is_older(other))
+                    .find(|other| is_older(other) && is_in_line(other))
             })
     };
 
@@ -164,9 +178,12 @@ pub fn standing<'a>(
         let recorded = others
             .iter()
             .any(|other| !is_deleting(other) && !is_open(other) && same(other));
+        let may_come = |other: &OrgInvite| {
+            is_open(other) && !is_broken(other) && permits(other, other.spec.role)
+        };
         let waiting = others
             .iter()
-            .any(|other| !is_deleting(other) && (is_open(other) || may_inherit(other, own)));
+            .any(|other| !is_deleting(other) && (may_come(other) || may_inherit(other, own)));
         match (recorded, waiting) {
             (true, _) => Heir::Recorded,
             (false, true) => Heir::Waiting,

@@ -8,7 +8,7 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::wait::{Error as WaitError, await_condition, conditions};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::resources::{GROUP, OrgInvite, Organization, crds};
+use crate::resources::{GROUP, OrgInvite, Organization, crds, org_invite, organization};
 use crate::stored::list_metadata;
 
 /// How long the API server may take to serve a definition.
@@ -185,7 +185,5 @@ where
 }
 
 fn is_ours(finalizer: &str) -> bool {
-    finalizer
-        .strip_prefix(GROUP)
-        .is_some_and(|rest| rest.starts_with('/'))
+    [org_invite::FINALIZER, organization::FINALIZER].contains(&finalizer)
 }

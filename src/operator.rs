@@ -307,7 +307,14 @@ fn control_invites(
     let triggers = Arc::clone(&order).follow(triggers);
     // What the watch shows waits in the same order; the controller gets its failures only. What a list shows is in the
     // cache once the list is complete, which triggers all.
-    let events = events.try_filter(|event| future::ready(!matches!(event, Event::InitApply(_))));
+    let forgetting = Arc::clone(context);
+    let events = events
+        .inspect_ok(move |event| {
+            if let Event::Delete(object) = event {
+                forgetting.gone(object);
+            }
+        })
+        .try_filter(|event| future::ready(!matches!(event, Event::InitApply(_))));
     let events = reconciles
         .seen(events.applied_objects())
         .inspect_ok(move |object| seen.add(object))

@@ -128,6 +128,19 @@ impl Lane {
         at
     }
 
+    /// `who` does not come: its moment is somebody else's, unless it is past.
+    fn give_up(&mut self, who: &str, now: Instant) {
+        let Some((_, given_up)) = self.places.remove(who).filter(|(_, at)| *at > now) else {
+            return;
+        };
+        let places = self.places.values_mut().map(|(_, at)| at);
+        for at in places.chain([&mut self.next_first, &mut self.next_later]) {
+            if *at > given_up {
+                *at -= self.spacing;
+            }
+        }
+    }
+
     /// A call goes out whose moment was `at`.
     fn spend(&mut self, at: Instant) {
         self.next_first = self.next_first.max(at + self.spacing);
@@ -198,13 +211,13 @@ impl Budget {
         }
     }
 
-    /// Gives up the places of `who`, and those that nobody came for.
+    /// Gives up the places of `who`, and those that nobody came for. Whoever waits behind one moves up.
     pub fn forget(&self, who: &str) {
         self.waits.forget(who);
         let now = Instant::now();
         for lane in &mut *self.lanes.lock() {
-            lane.places
-                .retain(|name, (_, at)| name != who && *at + UNCLAIMED > now);
+            lane.give_up(who, now);
+            lane.places.retain(|_, (_, at)| *at + UNCLAIMED > now);
         }
     }
 
@@ -357,6 +370,10 @@ mod tests {
                     if rng.random_bool(0.02) {
                         *class = Class::First;
                     }
+                    if rng.random_bool(0.02) {
+                        budget.forget(who);
+                        return false;
+                    }
                     match budget.take(Verb::Post, *class, who) {
                         Ok(()) => {
                             granted += 1;
@@ -461,16 +478,25 @@ mod tests {
         let take = |who| budget.take(Verb::Post, Class::First, who);
         assert!(take("a").is_err());
         assert!(take("b").is_err());
-        budget.forget("a");
-        assert_eq!(take("b"), Err(start + ms(200)), "nobody else's");
-        assert_eq!(take("a"), Err(start + ms(300)));
+        assert!(take("c").is_err());
+        budget.forget("b");
+        assert_eq!(take("a"), Err(start + ms(100)), "before it");
+        assert_eq!(take("c"), Err(start + ms(200)), "moves up");
+        assert_eq!(take("b"), Err(start + ms(300)));
+        let later = |who| budget.take(Verb::Post, Class::Later, who);
+        assert_eq!(later("d"), Err(start + ms(400)));
+        budget.forget("c");
+        budget.forget("b");
+        assert_eq!(later("d"), Err(start + ms(200)));
+        assert_eq!(take("b"), Err(start + ms(200)), "ahead of whoever can wait");
+        assert_eq!(later("d"), Err(start + ms(300)));
         // Nor is one kept for ever for somebody who does not come.
         let kept = || budget.lanes.lock()[Verb::Post as usize].places.len();
         tokio::time::advance(UNCLAIMED).await;
-        budget.forget("c");
-        assert_eq!(kept(), 2);
+        budget.forget("e");
+        assert_eq!(kept(), 3);
         tokio::time::advance(ms(300)).await;
-        budget.forget("c");
+        budget.forget("e");
         assert_eq!(kept(), 0);
     }
 }

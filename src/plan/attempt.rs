@@ -6,7 +6,7 @@ use super::invite::looking;
 use super::say::{
     ASK, barred, braked, closing, conflict, member_state, not_permitted, settling, unreadable,
 };
-use super::step::{Plan, State, Step, adopt, again, send};
+use super::step::{Plan, State, Step, adopt, again, send, spaced};
 use crate::astro::is_over;
 use crate::resources::Reason;
 use crate::resources::org_invite::Attempt;
@@ -79,6 +79,20 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     if facts.deleting {
         return Plan::act(Step::Release);
     }
+    if let Some(old) = left_over
+        && (facts.closing || !(facts.permits)(facts.role))
+    {
+        // It is not replaced after all, and must not be left without an owner.
+        return adopt(facts, old, facts.record.role.unwrap_or(attempt.role));
+    }
+    // The annotation may be forged: who may not invite the person is told nothing, unless it is known already.
+    let is_known = facts.record.invite_id.is_some() || facts.record.user_id.is_some();
+    if !is_known && !(facts.permits)(facts.role) {
+        return Plan {
+            step: Step::Close,
+            state: State::Stalled(not_permitted(facts.role)),
+        };
+    }
     if let Sight::Member { user_id, role } = &facts.observed.sight {
         return Plan {
             step: Step::Close,
@@ -90,12 +104,6 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
             step: Step::Close,
             state: State::Stalled(refusal),
         };
-    }
-    if let Some(old) = left_over
-        && (facts.closing || !(facts.permits)(facts.role))
-    {
-        // It is not replaced after all, and must not be left without an owner.
-        return adopt(facts, old, facts.record.role.unwrap_or(attempt.role));
     }
     if let Some(holder) = facts.standing.held_by {
         return Plan {
@@ -120,6 +128,9 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     }
     if underway && attempt.role == facts.role {
         return Plan::act(Step::Post);
+    }
+    if let Some(time) = facts.own.not_before.filter(|time| *time > facts.now) {
+        return spaced(time);
     }
     let replaces = replaces.filter(|id| !facts.standing.shared.contains(id));
     Plan::act(Step::Send {

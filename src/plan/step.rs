@@ -219,8 +219,11 @@ pub(super) fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
     };
     let role = match found.role {
         Some(role) if (facts.permits)(role) => role,
-        Some(role) => return hands_off(not_permitted(role)),
-        None if (facts.own_invite)(found) => guess,
+        // Which role others gave is told only to who may invite the person.
+        Some(role) if (facts.permits)(facts.role) => return hands_off(not_permitted(role)),
+        Some(_) => return hands_off(not_permitted(facts.role)),
+        None if (facts.own_invite)(found) && (facts.permits)(guess) => guess,
+        None if (facts.own_invite)(found) => return hands_off(not_permitted(guess)),
         None => {
             return hands_off(saying(
                 Reason::NotPermitted,

@@ -392,7 +392,7 @@ impl<'a> Turn<'a> {
         Ok(self.again())
     }
 
-    async fn release(&mut self) -> Result<Action, Error> {
+    pub(super) async fn release(&mut self) -> Result<Action, Error> {
         if !has_finalizer(self.object) || !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
@@ -459,7 +459,11 @@ impl<'a> Turn<'a> {
     }
 
     /// Writes the status that says `state`, starting from `record`, if it differs from the object's.
-    async fn say(&mut self, record: &OrgInviteStatus, state: &State) -> Result<(), Error> {
+    pub(super) async fn say(
+        &mut self,
+        record: &OrgInviteStatus,
+        state: &State,
+    ) -> Result<(), Error> {
         let status = if *state == State::Unchanged {
             record.clone()
         } else {

@@ -10,8 +10,8 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::claims;
-use crate::resources::org_invite::ATTEMPT_ANNOTATION;
-use crate::resources::{Address, GROUP, OrgInvite};
+use crate::resources::org_invite::{ATTEMPT_ANNOTATION, INVITE_ID_ANNOTATION, RESEND_ANNOTATION};
+use crate::resources::{Address, OrgInvite};
 
 type Key = ObjectRef<OrgInvite>;
 
@@ -201,11 +201,9 @@ pub fn slim(object: &mut OrgInvite) {
     metadata.owner_references = None;
     if let Some(annotations) = &mut metadata.annotations {
         annotations.retain(|name, _| {
-            // Only those of its own group are read.
-            let is_own = name
-                .split_once('/')
-                .is_some_and(|(group, _)| group == GROUP);
-            is_own && !(closed && name == ATTEMPT_ANNOTATION)
+            let is_read = [ATTEMPT_ANNOTATION, RESEND_ANNOTATION, INVITE_ID_ANNOTATION]
+                .contains(&name.as_str());
+            is_read && !(closed && name == ATTEMPT_ANNOTATION)
         });
     }
 }

@@ -166,6 +166,16 @@ impl Context {
         self.trigger_invites.send(object).ok();
     }
 
+    /// An `OrgInvite` is gone: others may have the places in line that were kept for it.
+    pub fn gone(&self, object: &OrgInvite) {
+        let Some(term) = self.leadership.term() else {
+            return;
+        };
+        if let Link::Up(connection) = self.link(&term, &object.spec.organization_ref.name) {
+            connection.budget.forget(&object.uid().unwrap_or_default());
+        }
+    }
+
     /// Plans all `OrgInvite`s again.
     pub fn trigger_all(&self) {
         for object in self.invites.all() {

@@ -30,6 +30,9 @@ use crate::resources::{Address, OrgInvite, OrgInviteStatus, Reason};
 /// triggers the next one, this is for the case that it is lost.
 const CACHE_LAG: Duration = Duration::from_secs(5);
 
+/// How soon a reconcile tries again whose address another object's has.
+const IN_USE: Duration = Duration::from_millis(200);
+
 /// Reconciles one object. Failures are logged here.
 pub async fn reconcile(object: Arc<OrgInvite>, context: Arc<Context>) -> Result<Action, Error> {
     let key = ObjectRef::from_obj(object.as_ref());
@@ -92,15 +95,12 @@ async fn attend(
         return Ok(Action::requeue(CACHE_LAG));
     }
     let memory = term.memory(&connection.organization_id, &address);
-    let outcome = take_turn(
-        key,
-        context,
-        &connection,
-        &term,
-        &address,
-        &mut *memory.lock().await,
-    )
-    .await;
+    // Waiting here would keep a turn from others.
+    let Ok(mut locked) = memory.try_lock() else {
+        return Ok(Action::requeue(IN_USE));
+    };
+    let outcome = take_turn(key, context, &connection, &term, &address, &mut locked).await;
+    drop(locked);
     drop(memory);
     term.forget_idle(&connection.organization_id, &address, context.timing);
     outcome
@@ -239,15 +239,7 @@ impl Turn<'_> {
                 let message = format!(
                     "The annotation {ATTEMPT_ANNOTATION} cannot be read ({error}), so that nobody knows whether an e-mail is on its way. Remove it when Astro shows no invitation that this object does not record"
                 );
-                return say(
-                    self.context,
-                    self.object,
-                    State::Stalled(Saying {
-                        reason: Reason::AttemptUnreadable,
-                        message,
-                    }),
-                )
-                .await;
+                return self.broken(&record, message).await;
             }
             Some(Ok(attempt)) => Some(attempt),
             None => None,
@@ -263,15 +255,7 @@ impl Turn<'_> {
             Address::parse(&attempt.email).ok().as_ref() != Some(self.address)
         }) {
             let message = "The annotation with the last attempt names another address than the spec. It is the operator's own: remove what was put there".to_owned();
-            return say(
-                self.context,
-                self.object,
-                State::Stalled(Saying {
-                    reason: Reason::AttemptUnreadable,
-                    message,
-                }),
-            )
-            .await;
+            return self.broken(&record, message).await;
         }
 
         let (observed, begun) = self.observe(&record, open).await;
@@ -325,6 +309,29 @@ impl Turn<'_> {
         }
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());
         self.act(plan, record, attempt, inherited, begun).await
+    }
+
+    /// Nobody knows what the annotation stands for. With Retain the object goes all the same, once an e-mail that
+    /// may be on its way has had time to arrive.
+    async fn broken(&mut self, record: &OrgInviteStatus, message: String) -> Result<Action, Error> {
+        let goes = self.object.metadata.deletion_timestamp.is_some()
+            && self.object.spec.deletion_policy == DeletionPolicy::Retain;
+        let wait = self
+            .settled_from()
+            .saturating_duration_since(Instant::now());
+        if goes && wait.is_zero() {
+            return self.release().await;
+        }
+        let reason = Reason::AttemptUnreadable;
+        let message =
+            format!("{message}. With deletionPolicy Retain a deleted object goes without");
+        self.say(record, &State::Stalled(Saying { reason, message }))
+            .await?;
+        Ok(if goes {
+            Action::requeue(wait)
+        } else {
+            Action::await_change()
+        })
     }
 
     pub(super) fn allows(&self, object: &OrgInvite, role: Role) -> bool {

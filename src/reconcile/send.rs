@@ -71,8 +71,12 @@ impl Turn<'_> {
             attempt: attempt.id.clone(),
             deleted: false,
         });
-        let Written::Done(object) = self.context.writer.attempt(self.object, &attempt).await?
-        else {
+        let written = self.context.writer.attempt(self.object, &attempt).await;
+        if let Err(Error::Kube(kube::Error::Api(_))) = &written {
+            // Such as annotations that are too long together: not at the cost of the others' calls each time.
+            self.memory.failed();
+        }
+        let Written::Done(object) = written? else {
             // Somebody else wrote: that is planned afresh, and no attempt.
             self.memory.underway = None;
             return Ok(Action::await_change());

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use support::fake_astro::{ListUsers, Operation};
 
+use crate::admin::Scrape;
 use crate::world::{World, condition, invite_id, uid};
 
 const MEMBER: &str = "ORGANIZATION_MEMBER";
@@ -572,7 +573,60 @@ async fn a_forged_attempt_touches_nobody_elses_invitation() {
     assert_eq!(touched(&world), 0);
 }
 
-/// The same where nobody can look.
+/// An annotation that looks like an attempt, in a namespace that may not invite: it tells nothing, keeps the address from
+/// nobody and holds up no deletion.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forged_attempt_gets_nothing_where_nothing_is_allowed() {
+    let world = World::start().await;
+    let intruder = Intruder::enter(&world, "evil").await;
+    let evil = intruder.namespace.as_str();
+    world.astro.add_member("max@example.com", OBSERVER).unwrap();
+    world.seen("max@example.com").await;
+    let metadata = json!({"annotations": attempt("max@example.com", "none")});
+    intruder
+        .create(&world, "max", "max@example.com", metadata)
+        .await;
+    let metadata =
+        json!({"annotations": {ATTEMPT: "x"}, "finalizers": ["iam.astronomer.io/invite"]});
+    intruder
+        .create(&world, "jane", "jane@example.com", metadata)
+        .await;
+    world.state_in(evil, "jane", "AttemptUnreadable").await;
+    let max = world.state_in(evil, "max", "NotPermitted").await;
+    let text = serde_json::to_string(&max).unwrap();
+    for secret in ["RoleDiffers", "userId", "OBSERVE", "finalizers"] {
+        assert!(!text.contains(secret), "{text}");
+    }
+
+    world.apply("max", "max@example.com").await;
+    world.state("max", "RoleDiffers").await;
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+
+    // Whoever has to remove it can.
+    let retain = Patch::Merge(json!({"spec": {"deletionPolicy": "Retain"}}));
+    let invites = intruder.invites();
+    invites
+        .patch("jane", &PatchParams::default(), &retain)
+        .await
+        .unwrap();
+    invites
+        .delete("jane", &DeleteParams::default())
+        .await
+        .unwrap();
+    world
+        .in_time("jane is gone", async {
+            while invites.get_opt("jane").await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+}
+
+/// What is forged for what another namespace may touch, where nobody can look.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_attempt_touches_nobody_elses_invitation_unseen() {
     let mut world = World::prepare(everywhere()).await;
@@ -785,6 +839,29 @@ async fn an_object_that_is_created_again_and_again_sends_one_email_for_each_spac
     }
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
     assert_eq!(world.astro.count(Operation::DeleteInvite), 1);
+}
+
+/// Who comes and goes before an e-mail was sent takes nobody's time: with the places of all of them, the next one would
+/// wait for two minutes.
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_that_go_before_their_e_mail_give_their_places_back() {
+    let mut world = World::prepare(everywhere()).await;
+    world.start_operator_with(&["--posts-per-second", "1"]);
+    world.organization_is("Connected").await;
+    let names: Vec<String> = (0..130).map(|n| format!("p{n}")).collect();
+    for name in &names {
+        world.apply(name, &format!("{name}@example.com")).await;
+    }
+    let of = world.organization.clone();
+    Scrape::until(&world, "they wait", |scrape| {
+        scrape.value("budget_waiting", &[&of, "POST"]) >= Some(115.0)
+    })
+    .await;
+    for name in &names {
+        world.delete(name).await;
+    }
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,7 +91,7 @@ fn every_attempt_of_a_hostile_user_is_a_test() {
         let Some((module, test)) = quoted.split_once("::") else {
             continue;
         };
-        let places = ["tests", "tests/cluster", "src/reconcile"];
+        let places = ["tests", "tests/cluster", "tests/plan", "src/reconcile"];
         let files = places.map(|place| root.join(place).join(module).with_extension("rs"));
         let text = files
             .iter()

@@ -1,9 +1,12 @@
 //! An attempt is open: nobody knows yet what became of it.
 
-use orginvite_operator::plan::{Own, Sight, Step};
+use jiff::ToSpan;
+use orginvite_operator::plan::{Own, Sight, State, Step};
+use orginvite_operator::resources::Reason;
+use orginvite_operator::resources::org_invite::Attempt;
 
-use crate::case::{ADMIN, Case, MEMBER, OWNER, attempt, found, member, pending, recorded};
-use crate::table::{adopt, replace_unseen, send, table};
+use crate::case::{ADMIN, Case, MEMBER, OWNER, attempt, found, member, now, pending, recorded};
+use crate::table::{adopt, over, replace_unseen, send, table};
 
 #[test]
 fn attempt_open() {
@@ -272,4 +275,64 @@ fn attempt_open() {
             "AstroUnavailable",
         ),
     ]);
+}
+
+/// The annotation may be forged: who may not invite the person is told nothing of it.
+#[test]
+fn attempt_open_of_who_may_not_invite() {
+    let case = |sight| Case {
+        open: attempt(None).map(|attempt| Attempt {
+            role: OWNER,
+            ..attempt
+        }),
+        role: OWNER,
+        sight,
+        ..Case::default()
+    };
+    let told = |sight, step| {
+        let plan = case(sight).plan();
+        let State::Stalled(saying) = plan.state else {
+            panic!("{:?}", plan.state);
+        };
+        assert_eq!((plan.step, saying.reason), (step, Reason::NotPermitted));
+        saying.message
+    };
+    let message = told(Sight::Absent, Step::Close);
+    for sight in [
+        member(MEMBER),
+        member(OWNER),
+        Sight::Barred,
+        Sight::Unidentified,
+    ] {
+        assert_eq!(told(sight, Step::Close), message);
+    }
+    let held = Case {
+        held: true,
+        ..case(Sight::Absent)
+    };
+    assert!(matches!(held.plan().state, State::Stalled(saying) if saying.message == message));
+    // Where it was allowed, something may have been sent: it is left alone, and recorded when it is allowed again.
+    for role in [None, Some(OWNER)] {
+        let pending = Sight::Pending(vec![found("x1", role)]);
+        assert_eq!(told(pending, over()), message);
+    }
+}
+
+/// Nor does a forged one send an e-mail before its time.
+#[test]
+fn attempt_open_soon_after_an_e_mail() {
+    let soon = now() + 1.minute();
+    table(vec![(
+        "absent",
+        Case {
+            open: attempt(None),
+            own: Own {
+                not_before: Some(soon),
+                ..Own::default()
+            },
+            ..Case::default()
+        },
+        Step::AwaitTime(soon),
+        "Spacing",
+    )]);
 }

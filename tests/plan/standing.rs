@@ -167,10 +167,10 @@ fn who_is_waited_for() {
         waits(&[&open(with_invite(heir.clone(), "x1"))]),
         Heir::Waiting
     );
-    assert_eq!(
-        place(&going, &[&open(heir.clone())], &["c"]).2,
-        Heir::Waiting
-    );
+    let annotated_by_hand = annotated(heir.clone(), "{");
+    assert_eq!(waits(&[&annotated_by_hand]), Heir::None, "never settles");
+    let barred = |other| place(&going, &[other], &["c"]).2;
+    assert_eq!(barred(&open(heir.clone())), Heir::None, "may be forged");
     assert_eq!(place(&going, &[&heir], &["c"]).2, Heir::None);
     let going = deleting(member(object("b", 1)));
     let waits = |others: &[&OrgInvite]| place(&going, others, &[]).2;
@@ -198,6 +198,16 @@ fn who_may_not_invite_is_in_nobodys_way() {
     assert_eq!((held_by.as_str(), inherits.as_str()), ("a", "a"));
     assert_eq!(place(&going, &[&barred, &next], &["b"]).2, Heir::Waiting);
     assert_eq!(place(&going, &[&barred], &["b"]).2, Heir::None);
+    // Nor with an annotation that this operator did not write.
+    let elsewhere = {
+        let mut object = open(barred.clone());
+        object.spec.email = "joe@example.com".to_owned();
+        object
+    };
+    for forged in [annotated(barred.clone(), "{"), elsewhere] {
+        assert_eq!(place(&next, &[&forged], &["b"]).0, "");
+        assert_eq!(place(&next, &[&forged], &[]).0, "b", "if it may invite");
+    }
     // But it may have sent something when it might.
     assert_eq!(place(&next, &[&open(barred.clone())], &["b"]).0, "b");
     assert_eq!(place(&next, &[&with_invite(barred, "x2")], &["b"]).0, "b");
