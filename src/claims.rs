@@ -63,7 +63,8 @@ fn member(object: &OrgInvite) -> Option<&str> {
 }
 
 /// What the object records of its person: the invite, or the member that no invite of its own made.
-fn recorded(object: &OrgInvite) -> Option<&str> {
+#[must_use]
+pub fn recorded(object: &OrgInvite) -> Option<&str> {
     invite(object).or_else(|| member(object))
 }
 
@@ -125,7 +126,8 @@ pub enum Heir {
 ///
 /// `permits(object, role)` tells whether the policy lets the object's namespace give that role to the
 /// address: who may not give its own waits in nobody's way, and who may not give that of the holder's
-/// invite is no heir. The invite `taken_back` is nobody's any more, whoever records it.
+/// invite is no heir, unless its person is a member. The invite `taken_back` is nobody's any more,
+/// whoever records it.
 pub fn standing<'a>(
     own: &OrgInvite,
     others: &'a [impl AsRef<OrgInvite>],
@@ -138,7 +140,8 @@ pub fn standing<'a>(
     let may_inherit = |heir: &OrgInvite, holder: &OrgInvite| {
         let role = holder.status.as_ref().and_then(|status| status.role);
         let may_have = |id| taken_back != Some(id) && role.is_some_and(|role| permits(heir, role));
-        is_in_line(heir) && invite(holder).is_none_or(may_have)
+        // Of a member, it is known whose role counts: nobody's invite.
+        is_in_line(heir) && (member(holder).is_some() || invite(holder).is_none_or(may_have))
     };
     // Whoever may invite nobody has nothing on its way that could not be read.
     let is_forged = |object: &OrgInvite| {

@@ -32,7 +32,7 @@ use crate::reconcile::events::Events;
 use crate::reconcile::order::Order;
 use crate::reconcile::write::Writer;
 use crate::reconcile::{org_invite, organization};
-use crate::resources::{OrgInvite, Organization};
+use crate::resources::{Address, OrgInvite, Organization};
 use crate::state_metrics;
 use crate::stored;
 use crate::takeover;
@@ -398,12 +398,20 @@ fn followed(
         .applied_objects()
 }
 
-/// A namespace's labels changed: what is allowed in it may have.
+/// A namespace's labels changed: what is allowed in it may have, and whom its objects keep waiting.
 fn trigger_namespace(namespace: &PartialObjectMeta<Namespace>, context: &Context) {
     let name = namespace.name_any();
     for object in context.invites.all() {
-        if object.metadata.namespace.as_deref() == Some(&name) {
-            context.trigger(&object);
+        if object.metadata.namespace.as_deref() != Some(&name) {
+            continue;
+        }
+        match Address::parse(&object.spec.email) {
+            Ok(address) => {
+                for claimant in context.invites.for_address(&address) {
+                    context.trigger(&claimant);
+                }
+            }
+            Err(_) => context.trigger(&object),
         }
     }
 }

@@ -85,13 +85,21 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         // It is not replaced after all, and must not be left without an owner.
         return adopt(facts, old, facts.record.role.unwrap_or(attempt.role));
     }
+    let unseen = old.is_none();
+    send_or_close(facts, attempt, underway, unseen)
+}
+
+/// The attempt left nothing. Unless something speaks against any e-mail, it is sent again; `unseen`: no pass shows what
+/// it replaces.
+fn send_or_close(facts: &Facts<'_>, attempt: &Attempt, underway: bool, unseen: bool) -> Plan {
+    let close = |saying| Plan {
+        step: Step::Close,
+        state: State::Stalled(saying),
+    };
     // The annotation may be forged: who may not invite the person is told nothing, unless it is known already.
     let is_known = facts.record.invite_id.is_some() || facts.record.user_id.is_some();
     if !is_known && !(facts.permits)(facts.role) {
-        return Plan {
-            step: Step::Close,
-            state: State::Stalled(not_permitted(facts.role)),
-        };
+        return close(not_permitted(facts.role));
     }
     if let Sight::Member { user_id, role } = &facts.observed.sight {
         return Plan {
@@ -100,28 +108,16 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         };
     }
     if let Some(refusal) = barred(&facts.observed.sight) {
-        return Plan {
-            step: Step::Close,
-            state: State::Stalled(refusal),
-        };
+        return close(refusal);
     }
     if let Some(holder) = facts.standing.held_by {
-        return Plan {
-            step: Step::Close,
-            state: State::Stalled(conflict(facts, holder)),
-        };
+        return close(conflict(facts, holder));
     }
     if !(facts.permits)(facts.role) {
-        return Plan {
-            step: Step::Close,
-            state: State::Stalled(not_permitted(facts.role)),
-        };
+        return close(not_permitted(facts.role));
     }
     if facts.closing {
-        return Plan {
-            step: Step::Close,
-            state: State::Stalled(closing()),
-        };
+        return close(closing());
     }
     if facts.observed.doubt.is_some() {
         return braked(facts);
@@ -132,10 +128,10 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     if let Some(time) = facts.own.not_before.filter(|time| *time > facts.now) {
         return spaced(time);
     }
-    let replaces = replaces.filter(|id| !facts.standing.shared.contains(id));
+    let replaces = replaced(facts, attempt).filter(|id| !facts.standing.shared.contains(id));
     Plan::act(Step::Send {
         replaces: replaces.map(str::to_owned),
-        unseen: replaces.is_some() && old.is_none(),
+        unseen: replaces.is_some() && unseen,
         resends: attempt.resends,
         request: attempt.request.clone(),
     })

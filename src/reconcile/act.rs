@@ -266,16 +266,32 @@ impl<'a> Turn<'a> {
             invite = inherited.invite_id,
             "took over from an OrgInvite that is being deleted"
         );
-        let (note, state) = if inherited.invite_id.is_some() {
-            (
-                "The invitation of an OrgInvite that is being deleted is this object's own now",
-                State::Invited,
-            )
+        let reason = if inherited.invite_id.is_some() {
+            Reason::Accepted
         } else {
-            (
-                "An OrgInvite that is being deleted saw the person as a member, and this object goes on from there",
-                State::Unchanged,
-            )
+            Reason::AlreadyMember
+        };
+        let said = |reason, message: &str| Saying {
+            reason,
+            message: format!(
+                "{message}, as another OrgInvite saw it, from which this one took over"
+            ),
+        };
+        let state = match (&inherited.user_id, &inherited.gone_since) {
+            (None, _) => State::Invited,
+            (Some(user_id), None) => State::Member {
+                user_id: user_id.clone(),
+                saying: said(reason, "The person is a member of the organization"),
+            },
+            (Some(_), Some(_)) => State::Gone(said(
+                Reason::MemberRemoved,
+                "The person was a member and is no longer",
+            )),
+        };
+        let note = if inherited.user_id.is_none() {
+            "The invitation of an OrgInvite that is being deleted is this object's own now"
+        } else {
+            "An OrgInvite that is being deleted saw the person as a member, and this object goes on from there"
         };
         self.context.events.did(self.object, Deed::TakenOver, note);
         let own = self.object.status.clone().unwrap_or_default();
@@ -469,8 +485,8 @@ impl<'a> Turn<'a> {
         } else {
             self.status(record, state)
         };
-        if matches!(state, State::Member { .. }) {
-            // What is known of the person is handed over when the object goes.
+        if status.user_id.is_some() {
+            // What is known of a member is handed over when the object goes.
             return match self.hold().await? {
                 Some(held) => self.write(&held, &status).await,
                 None => Ok(()),

@@ -172,6 +172,29 @@ async fn without_organization(
             }
         }
         let nothing = claims::invite(object).is_none() && !open;
+        let heir = |other: &Arc<OrgInvite>| {
+            other.uid() != object.uid()
+                && other.metadata.deletion_timestamp.is_none()
+                && other.spec.organization_ref == object.spec.organization_ref
+        };
+        if nothing
+            && !retain
+            && claims::recorded(object).is_some()
+            && saying.reason != Reason::OrganizationNotFound
+            && context.invites.for_address(address).iter().any(heir)
+        {
+            let message = format!(
+                "{}. Another OrgInvite for the address takes over what is recorded here once that is mended",
+                saying.message
+            );
+            let reason = saying.reason;
+            return say(
+                context,
+                object,
+                State::Progressing(Saying { reason, message }),
+            )
+            .await;
+        }
         if nothing || retain {
             context.writer.release(object).await?;
             return Ok(Action::await_change());
@@ -190,7 +213,7 @@ async fn without_organization(
         )
         .await;
     }
-    let recorded = claims::invite(object).is_some();
+    let recorded = claims::recorded(object).is_some();
     say(
         context,
         object,
@@ -262,7 +285,11 @@ impl Turn<'_> {
         let standing = claims::standing(
             self.object,
             others,
-            |object, role| self.allows(object, role),
+            |object, role| {
+                // An Organization's policy is for its own, and who means another one cannot act beside it.
+                object.spec.organization_ref == self.object.spec.organization_ref
+                    && self.allows(object, role)
+            },
             self.memory.taken_back.as_deref(),
         );
         let own = self.own(&record);
@@ -308,7 +335,23 @@ impl Turn<'_> {
             record.last_resend_request = Some(request.to_owned());
         }
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());
+        let inherited = inherited.map(|status| self.inheritable(status));
         self.act(plan, record, attempt, inherited, begun).await
+    }
+
+    /// Of a record that is handed over, what the object may have: of somebody who accepted an invitation with a role
+    /// that it may not give, that there is a member.
+    fn inheritable(&self, status: OrgInviteStatus) -> OrgInviteStatus {
+        match status.role {
+            Some(role) if !self.allows(self.object, role) => OrgInviteStatus {
+                organization_id: status.organization_id,
+                user_id: status.user_id,
+                gone_since: status.gone_since,
+                last_resend_request: status.last_resend_request,
+                ..OrgInviteStatus::default()
+            },
+            _ => status,
+        }
     }
 
     /// Nobody knows what the annotation stands for. With Retain the object goes all the same, once an e-mail that

@@ -166,7 +166,7 @@ pub struct AllowRule {
     pub email_domains: Option<Vec<String>>,
 }
 
-/// Keeps an Organization while OrgInvites hold an invitation of it. Set at first sight.
+/// Keeps an Organization while OrgInvites hold an invitation or a member of it. Set at first sight.
 pub const FINALIZER: &str = "iam.astronomer.io/organization";
 
 /// Set by a person where the condition Suspicious is true: the people who are missing did go, or who

@@ -158,7 +158,7 @@ reasons! {
         ListForbidden,
     }
     [Organization Reconciling] {
-        /// Being deleted: it goes when the OrgInvites that hold an invitation of it are gone.
+        /// Being deleted: it goes when the OrgInvites that hold an invitation or a member of it are gone.
         InUse,
     }
     [Organization Stalled] {

@@ -2,8 +2,9 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt};
-use orginvite_operator::resources::OrgInvite;
+use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, ListUsers, Operation, Times};
 
@@ -288,4 +289,72 @@ async fn a_renamed_manifest_takes_the_member_along() {
     world.organization_is("ListForbidden").await;
     rename("amy", "AlreadyMember").await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+}
+
+/// An heir that may not give the role with which somebody became a member takes over that there is a member.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_have_the_invitation_takes_over_the_member() {
+    let mut world = World::prepare(json!({})).await;
+    let there = second_namespace(&world).await;
+    let allow = json!({"spec": {"allow": [
+        {"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"]},
+        {"namespaces": [world.namespace], "roles": ["ORGANIZATION_BILLING_ADMIN"]},
+    ]}});
+    world.edit_organization(allow).await;
+    world.start_operator();
+    let api = world.invites();
+    let holder = world.manifest("jane", "jane@example.com", "ORGANIZATION_BILLING_ADMIN");
+    api.create(&PostParams::default(), &holder).await.unwrap();
+    let invited = world.state("jane", "Invited").await;
+    world.astro.accept(&invite_id(&invited)).unwrap();
+    world.state("jane", "Accepted").await;
+    world.astro.remove_member("jane@example.com").unwrap();
+    world.state("jane", "MemberRemoved").await;
+    let heirs: Api<OrgInvite> = Api::namespaced(world.client.clone(), &there);
+    let heir = world.manifest_in(&there, "jane", "jane@example.com", "ORGANIZATION_MEMBER");
+    heirs.create(&PostParams::default(), &heir).await.unwrap();
+    world.state_in(&there, "jane", "Conflict").await;
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&invited)).await;
+    let heir = world.state_in(&there, "jane", "MemberRemoved").await;
+    let status = heir.status.unwrap();
+    assert_eq!((status.invite_id, status.role), (None, None));
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+/// An object for the same organization by another Organization, which stands back, is nobody's heir.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_of_a_duplicate_organization_holds_up_no_deletion() {
+    let mut world = World::prepare(json!({})).await;
+    let organizations: Api<Organization> = Api::all(world.client.clone());
+    let (older, younger) = (
+        world.organization.clone(),
+        format!("{}-b", world.organization),
+    );
+    let mut twin = organizations.get(&older).await.unwrap();
+    twin.metadata = ObjectMeta {
+        name: Some(younger.clone()),
+        ..ObjectMeta::default()
+    };
+    twin.status = None;
+    organizations
+        .create(&PostParams::default(), &twin)
+        .await
+        .unwrap();
+    world.start_operator_with(&["--organizations", &format!("{older},{younger}")]);
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.organization.clone_from(&younger);
+    world.organization_is("Duplicate").await;
+    world.apply("joe", "jane@example.com").await;
+    world.state("joe", "OrganizationNotReady").await;
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    organizations
+        .delete(&older, &DeleteParams::default())
+        .await
+        .unwrap();
+    world.state("joe", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
 }

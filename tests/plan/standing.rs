@@ -226,6 +226,10 @@ fn what_is_handed_over() {
     for going in [unknown, taken_back] {
         assert_eq!(place(&heir, &[&going], &[]).1, "");
         assert_eq!(place(&going, &[&heir], &[]).2, Heir::None);
+        // Who is a member cannot be touched by it any more.
+        let going = member(going);
+        assert_eq!(place(&heir, &[&going], &[]).1, "b");
+        assert_eq!(place(&going, &[&heir], &[]).2, Heir::Waiting);
     }
 }
 

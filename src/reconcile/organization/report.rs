@@ -81,7 +81,7 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
     };
     if needed_by > 0 {
         let message = format!(
-            "It is being deleted, and goes when the {needed_by} OrgInvites that hold an invitation of it are gone. Delete them, with deletionPolicy Retain where the invitation shall stay"
+            "It is being deleted, and goes when the {needed_by} OrgInvites that hold an invitation or a member of it are gone. Delete them, with deletionPolicy Retain where the invitation shall stay"
         );
         return unready("Reconciling", Reason::InUse, &message);
     }
