@@ -25,8 +25,8 @@ pub struct Memory {
     pub counted: Option<String>,
     /// The invite whose DELETE was answered with 404, or refused with 400: rule 10.
     pub revoked: Option<Revoked>,
-    /// The invite of an object in deletion that was taken back, or may have been: its record is not
-    /// handed over any more.
+    /// The invite of an object in deletion that was taken back, or may have been, or one that was deleted for
+    /// another one in its place: its record is not handed over any more.
     pub taken_back: Option<String>,
     /// Why Astro refused the last POST, and for what.
     pub refused: Option<Box<(Occasion, Saying)>>,

@@ -91,7 +91,8 @@ impl Turn<'_> {
         let answer = self.delete(&replaced).await;
         let asked = attempt.request != record.last_resend_request;
         match answer {
-            Ok(()) => {}
+            // Should no other one come: who handed it over may be there still.
+            Ok(()) => self.memory.taken_back = Some(replaced.clone()),
             // It may have ended: the look before the POST tells, or a person's wish does.
             Err(error)
                 if (error.says_absent() || error.says_bad_request()) && (!blind || asked) => {}
@@ -200,6 +201,7 @@ impl Turn<'_> {
             }
             Ok(invite) => {
                 self.memory.worked();
+                self.memory.taken_back = None;
                 self.memory.last_email = Some(Instant::now());
                 self.connection.learn(Verb::Post, true);
                 if self.connection.learn_sent(&invite) {

@@ -465,3 +465,30 @@ fn a_rename_invites_nobody_who_was_removed() {
         assert_eq!(world.with(|state| state.network.sent(Call::Post)), 0);
     });
 }
+
+/// An heir deletes what it took over for another invitation in its place, and that one is refused. The object that
+/// handed it over is still there, and has nothing to hand over any more.
+#[test]
+fn what_an_heir_replaced_is_not_taken_over_again() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.create("jane", MEMBER);
+        world.with(|state| state.add_finalizer(&named("jane"), "example.com/theirs"));
+        world.has("jane", "x1").await;
+        seconds(700).await;
+        world.create("doe", ADMIN);
+        world.says("doe", "Conflict").await;
+        let refused = Fate {
+            effect: None,
+            answer: Answer::Status(429, Duration::from_millis(10)),
+        };
+        world.next(Call::Post, refused);
+        world.delete("jane");
+        world.says("doe", "RateLimited").await;
+        world.edit("doe", |spec| spec.role = MEMBER);
+        seconds(60).await;
+        world.with(|state| state.remove_by_force(&named("jane")));
+        world.has("doe", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
