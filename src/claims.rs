@@ -151,10 +151,9 @@ pub fn standing<'a>(
         |holder: &OrgInvite| is_deleting(holder) && !is_open(holder) && recorded(holder).is_some();
 
     let held_by = if holds(own) {
-        others
-            .iter()
-            .copied()
-            .find(|other| holds(other) && !is_deleting(other) && is_older(other))
+        others.iter().copied().find(|other| {
+            holds(other) && !is_forged(other) && !is_deleting(other) && is_older(other)
+        })
     } else {
         others
             .iter()

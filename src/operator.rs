@@ -1,5 +1,6 @@
 //! Wiring: watches, controllers, and their end.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -401,18 +402,16 @@ fn followed(
 /// A namespace's labels changed: what is allowed in it may have, and whom its objects keep waiting.
 fn trigger_namespace(namespace: &PartialObjectMeta<Namespace>, context: &Context) {
     let name = namespace.name_any();
-    for object in context.invites.all() {
-        if object.metadata.namespace.as_deref() != Some(&name) {
-            continue;
-        }
-        match Address::parse(&object.spec.email) {
-            Ok(address) => {
-                for claimant in context.invites.for_address(&address) {
-                    context.trigger(&claimant);
-                }
-            }
-            Err(_) => context.trigger(&object),
-        }
+    let mut objects = context.invites.all();
+    objects.retain(|object| object.metadata.namespace.as_deref() == Some(&name));
+    let addresses = objects
+        .iter()
+        .map(|object| Address::parse(&object.spec.email).ok());
+    for address in addresses.flatten().collect::<HashSet<_>>() {
+        objects.extend(context.invites.for_address(&address));
+    }
+    for object in objects {
+        context.trigger(&object);
     }
 }
 

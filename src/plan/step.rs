@@ -213,9 +213,19 @@ pub(super) fn spaced(time: Timestamp) -> Plan {
 /// Adopts `found`; `guess` is its role where the directory does not tell.
 pub(super) fn adopt(facts: &Facts<'_>, found: &Found, guess: Role) -> Plan {
     // Once it is over, it stands in nobody's way any more.
-    let hands_off = |saying| Plan {
-        step: once_over(facts, found.expires_at),
-        state: State::Stalled(saying),
+    let hands_off = |refusal| {
+        let refusal = if facts.deleting {
+            saying(
+                Reason::NotPermitted,
+                "The address has a pending invitation that this namespace may not touch, so that nobody can tell whether it is to be taken back. Allow the role in the Organization, revoke the invitation in Astro, or set deletionPolicy to Retain",
+            )
+        } else {
+            refusal
+        };
+        Plan {
+            step: once_over(facts, found.expires_at),
+            state: State::Stalled(refusal),
+        }
     };
     let role = match found.role {
         Some(role) if (facts.permits)(role) => role,

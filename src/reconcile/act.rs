@@ -253,6 +253,7 @@ impl<'a> Turn<'a> {
             status.observed_generation = self.not_yet(&record);
         }
         self.memory.underway = None;
+        self.memory.taken_back = None;
         self.write(&object, &status).await?;
         Ok(Action::await_change())
     }
@@ -449,7 +450,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Asks to be planned again after the next pass that could tell more.
-    fn await_pass(&self, begun: Option<Instant>) {
+    pub(super) fn await_pass(&self, begun: Option<Instant>) {
         let begun = begun.or(self.memory.last_call);
         self.connection
             .directory

@@ -17,6 +17,7 @@ use super::memory::{Memory, Occasion};
 use super::observe::freshened;
 use super::report;
 use super::write::{Written, has_finalizer};
+use crate::astro::directory::View;
 use crate::astro::{self, Role};
 use crate::claims;
 use crate::error::Error;
@@ -106,7 +107,7 @@ async fn attend(
     outcome
 }
 
-/// Plans and acts on what the caches show now: the address's lock may have taken a while.
+/// Plans and acts on what the caches show now.
 async fn take_turn(
     key: &ObjectRef<OrgInvite>,
     context: &Context,
@@ -359,10 +360,14 @@ impl Turn<'_> {
     async fn broken(&mut self, record: &OrgInviteStatus, message: String) -> Result<Action, Error> {
         let goes = self.object.metadata.deletion_timestamp.is_some()
             && self.object.spec.deletion_policy == DeletionPolicy::Retain;
-        let wait = self
-            .settled_from()
-            .saturating_duration_since(Instant::now());
-        if goes && wait.is_zero() {
+        let settled_from = self.settled_from();
+        let wait = settled_from.saturating_duration_since(Instant::now());
+        let looked = match self.connection.directory.view(self.address) {
+            View::Seen { begun, early, .. } => begun >= settled_from && !early,
+            View::Nothing => false,
+            View::Unreadable(_) | View::Blind => true,
+        };
+        if goes && wait.is_zero() && looked {
             return self.release().await;
         }
         let reason = Reason::AttemptUnreadable;
@@ -370,11 +375,14 @@ impl Turn<'_> {
             format!("{message}. With deletionPolicy Retain a deleted object goes without");
         self.say(record, &State::Stalled(Saying { reason, message }))
             .await?;
-        Ok(if goes {
-            Action::requeue(wait)
-        } else {
-            Action::await_change()
-        })
+        if !goes {
+            return Ok(Action::await_change());
+        }
+        if !wait.is_zero() {
+            return Ok(Action::requeue(wait));
+        }
+        self.await_pass(None);
+        Ok(Action::await_change())
     }
 
     pub(super) fn allows(&self, object: &OrgInvite, role: Role) -> bool {

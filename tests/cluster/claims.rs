@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::core::ObjectMeta;
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
@@ -327,20 +326,8 @@ async fn who_may_not_have_the_invitation_takes_over_the_member() {
 async fn an_object_of_a_duplicate_organization_holds_up_no_deletion() {
     let mut world = World::prepare(json!({})).await;
     let organizations: Api<Organization> = Api::all(world.client.clone());
-    let (older, younger) = (
-        world.organization.clone(),
-        format!("{}-b", world.organization),
-    );
-    let mut twin = organizations.get(&older).await.unwrap();
-    twin.metadata = ObjectMeta {
-        name: Some(younger.clone()),
-        ..ObjectMeta::default()
-    };
-    twin.status = None;
-    organizations
-        .create(&PostParams::default(), &twin)
-        .await
-        .unwrap();
+    let older = world.organization.clone();
+    let younger = world.duplicate_organization().await;
     world.start_operator_with(&["--organizations", &format!("{older},{younger}")]);
     let jane = world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;

@@ -602,6 +602,9 @@ async fn a_forged_attempt_gets_nothing_where_nothing_is_allowed() {
     world.state("max", "RoleDiffers").await;
     let jane = world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
+    world.edit_role("jane", OBSERVER).await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
     world.delete("jane").await;
     world.deleted("jane", &uid(&jane)).await;
     assert!(world.astro.live_invites("jane@example.com").is_empty());

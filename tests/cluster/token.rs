@@ -61,22 +61,10 @@ async fn without_an_organization_the_object_says_so_and_goes_on_when_it_comes() 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_organizations_for_one_the_younger_stands_back_until_the_older_goes() {
     let mut world = World::prepare(json!({})).await;
-    let (older, younger) = (
-        world.organization.clone(),
-        format!("{}-b", world.organization),
-    );
+    let older = world.organization.clone();
+    let younger = world.duplicate_organization().await;
     let api: kube::Api<orginvite_operator::resources::Organization> =
         kube::Api::all(world.client.clone());
-    let mut twin = api.get(&older).await.unwrap();
-    twin.metadata = kube::core::ObjectMeta {
-        name: Some(younger.clone()),
-        ..Default::default()
-    };
-    twin.status = None;
-    // Creation times are whole seconds; the name decides among equals, as it does here.
-    api.create(&kube::api::PostParams::default(), &twin)
-        .await
-        .unwrap();
     world.start_operator_with(&["--organizations", &format!("{older},{younger}")]);
     world.organization_is("Connected").await;
     world.apply("jane", "jane@example.com").await;

@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::ObjectMeta;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use orginvite_operator::resources::{OrgInvite, Organization, crds};
@@ -337,6 +338,21 @@ impl World {
             .patch(name, &PatchParams::default(), &patch)
             .await
             .unwrap();
+    }
+
+    /// Another Organization for the same organizationId, which is younger or counts as such: its name.
+    pub async fn duplicate_organization(&self) -> String {
+        let api: Api<Organization> = Api::all(self.client.clone());
+        let mut twin = api.get(&self.organization).await.unwrap();
+        // Creation times are whole seconds; the name decides among equals.
+        let name = format!("{}-b", self.organization);
+        twin.metadata = ObjectMeta {
+            name: Some(name.clone()),
+            ..ObjectMeta::default()
+        };
+        twin.status = None;
+        api.create(&PostParams::default(), &twin).await.unwrap();
+        name
     }
 
     pub async fn edit_organization(&self, patch: Value) {

@@ -205,7 +205,9 @@ fn who_may_not_invite_is_in_nobodys_way() {
         object
     };
     for forged in [annotated(barred.clone(), "{"), elsewhere] {
-        assert_eq!(place(&next, &[&forged], &["b"]).0, "");
+        for own in [next.clone(), with_invite(next.clone(), "x1")] {
+            assert_eq!(place(&own, &[&forged], &["b"]).0, "");
+        }
         assert_eq!(place(&next, &[&forged], &[]).0, "b", "if it may invite");
     }
     // But it may have sent something when it might.
