@@ -432,6 +432,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_moment_that_was_given_up_is_given_once() {
+        let budget = budget();
+        let start = Instant::now();
+        let take = |class, who| budget.take(Verb::Post, class, who);
+        assert_eq!(take(Class::Later, "a"), Err(start + ms(100)));
+        budget.forget("a");
+        assert_eq!(take(Class::First, "b"), Err(start + ms(100)));
+        assert_eq!(take(Class::Later, "c"), Err(start + ms(200)));
+        assert_eq!(take(Class::Later, "d"), Err(start + ms(300)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_has_a_place_is_told_as_waiting() {
         let waits = crate::metrics::Metrics::default().organization("o").waits();
         let budget = budget().counted_in(waits);
