@@ -64,8 +64,27 @@ impl Cpu {
     }
 }
 
+/// Waits until what is done is in the audit log: a watch tells of a write before that.
+async fn logged(world: &World) -> anyhow::Result<()> {
+    const QUIET: Duration = Duration::from_millis(300);
+    let log = world.plane.directory().join("audit.log");
+    let size = || anyhow::Ok(std::fs::metadata(&log)?.len());
+    let begun = Instant::now();
+    let mut before = size()?;
+    while begun.elapsed() < 20 * QUIET {
+        tokio::time::sleep(QUIET).await;
+        let now = size()?;
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
+}
+
 impl Mark {
-    pub(super) fn now(world: &World) -> anyhow::Result<Self> {
+    pub(super) async fn now(world: &World) -> anyhow::Result<Self> {
+        logged(world).await?;
         Ok(Self {
             audited: world.plane.audit()?.len(),
             astro: world.astro.mark(),
@@ -76,16 +95,18 @@ impl Mark {
 }
 
 impl Spent {
-    pub(super) fn since(mark: &Mark, world: &World) -> anyhow::Result<Self> {
+    pub(super) async fn since(mark: &Mark, world: &World) -> anyhow::Result<Self> {
         let time = mark.at.elapsed();
         let cpu = Cpu::now(world)?.since(mark.cpu);
+        let calls = world.astro.calls_since(mark.astro);
+        logged(world).await?;
         let mut requests = world.plane.audit()?.split_off(mark.audited);
         requests.retain(|request| request.user == AUDITED);
         Ok(Self {
             time,
             cpu,
             requests,
-            calls: world.astro.calls_since(mark.astro),
+            calls,
         })
     }
 

@@ -238,13 +238,13 @@ impl World {
     }
 
     /// This moment, for telling what is spent from here on.
-    pub fn mark(&self) -> anyhow::Result<Mark> {
-        Mark::now(self)
+    pub async fn mark(&self) -> anyhow::Result<Mark> {
+        Mark::now(self).await
     }
 
     /// What was spent since then.
-    pub fn since(&self, mark: &Mark) -> anyhow::Result<Spent> {
-        Spent::since(mark, self)
+    pub async fn since(&self, mark: &Mark) -> anyhow::Result<Spent> {
+        Spent::since(mark, self).await
     }
 
     /// The objects.

@@ -15,12 +15,12 @@ use crate::world::{Rates, Setup};
 /// Deleted at once, each with its invitation taken back.
 pub async fn deletion(setup: &Setup, objects: usize, size: Size) -> anyhow::Result<Outcome> {
     let (world, mut witness) = settled(setup, objects, size, Rates::Unlimited).await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     let requests = load::delete(&world, 0..objects).await?;
     let seen = witness
         .until("all are gone", &world, |seen| seen.gone.len() == objects)
         .await?;
-    let spent = world.since(&mark)?;
+    let spent = world.since(&mark).await?;
 
     let mut outcome = Outcome::new("deletion", objects);
     outcome.tell_time("first deleted to all gone", whole(&requests, &seen.gone));
@@ -47,7 +47,7 @@ pub async fn deletion(setup: &Setup, objects: usize, size: Size) -> anyhow::Resu
 /// Everybody accepts at once, between two passes.
 pub async fn drift(setup: &Setup, objects: usize, size: Size) -> anyhow::Result<Outcome> {
     let (world, mut witness) = settled(setup, objects, size, Rates::Unlimited).await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     for invite in world.astro.invites() {
         world.astro.accept(&invite.id)?;
     }
@@ -58,7 +58,7 @@ pub async fn drift(setup: &Setup, objects: usize, size: Size) -> anyhow::Result<
         })
         .await?;
     settle(&world, Instant::now(), Duration::ZERO).await?;
-    let spent = world.since(&mark)?;
+    let spent = world.since(&mark).await?;
 
     let first = seen.accepted.values().min().context("nobody accepted")?;
     let last = seen.accepted.values().max().context("nobody accepted")?;

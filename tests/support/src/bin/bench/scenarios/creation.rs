@@ -26,12 +26,12 @@ pub(super) async fn start(setup: &Setup, rates: Rates) -> anyhow::Result<(World,
 /// Applied at once, as fast as the machine goes: nobody limits the calls to Astro.
 pub async fn burst(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     let (world, mut witness) = start(setup, Rates::Unlimited).await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     let requests = load::create(&world, 0..objects).await?;
     let seen = witness
         .until("all are Ready", &world, |seen| seen.ready.len() == objects)
         .await?;
-    let ready = world.since(&mark)?;
+    let ready = world.since(&mark).await?;
     let everything = with_events(&world, &mark, objects).await?;
 
     let mut outcome = Outcome::new("burst", objects);
@@ -50,7 +50,7 @@ pub async fn burst(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
 /// At the limits that Astro publishes, which the fake insists on.
 pub async fn limits(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     let (world, mut witness) = start(setup, Rates::Published).await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     let requests = load::create(&world, 0..objects).await?;
     let seen = witness
         .until("all are Ready", &world, |seen| seen.ready.len() == objects)
@@ -83,7 +83,7 @@ pub async fn limits(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
 /// Applied one by one, 20 a second.
 pub async fn paced(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     let (world, mut witness) = start(setup, Rates::Unlimited).await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     let requests = load::create_paced(&world, 0..objects, 20).await?;
     let seen = witness
         .until("all are Ready", &world, |seen| seen.ready.len() == objects)
@@ -108,7 +108,7 @@ async fn with_events(world: &World, mark: &Mark, objects: usize) -> anyhow::Resu
     let wanted = if world.is_peer { 0 } else { objects };
     let all = async {
         loop {
-            let spent = world.since(mark)?;
+            let spent = world.since(mark).await?;
             if events(world, &spent) >= wanted {
                 return anyhow::Ok(spent);
             }

@@ -16,7 +16,7 @@ const GOOD: usize = 10;
 /// the others are on their way.
 pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     let (world, mut witness) = start(setup, Rates::Unlimited).await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     let calm = load::create(&world, 0..GOOD).await?;
     let seen = witness
         .until("those before the flood are Ready", &world, |seen| {
@@ -44,7 +44,7 @@ pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
             seen.stalled.len() == objects
         })
         .await?;
-    let spent = world.since(&mark)?;
+    let spent = world.since(&mark).await?;
 
     let mut outcome = Outcome::new("flood", objects);
     outcome.tell_percentiles("allowed, applied to Ready before", &mut before);

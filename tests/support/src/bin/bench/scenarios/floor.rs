@@ -17,7 +17,7 @@ const CONCURRENCY: usize = 32;
 pub async fn floor(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     let world = World::prepare(setup, Interval("5m")).await?;
     let mut witness = Witness::of(&world).await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     let requests: Requests = futures::stream::iter(0..objects)
         .map(|number| create_and_write(&world, number))
         .buffer_unordered(CONCURRENCY)
@@ -26,7 +26,7 @@ pub async fn floor(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     let seen = witness
         .until("all are Ready", &world, |seen| seen.ready.len() == objects)
         .await?;
-    let spent = world.since(&mark)?;
+    let spent = world.since(&mark).await?;
 
     let mut outcome = Outcome::new("floor", objects);
     outcome.tell_time("first applied to all Ready", whole(&requests, &seen.ready));

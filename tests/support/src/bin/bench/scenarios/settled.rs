@@ -90,9 +90,9 @@ pub async fn idle(setup: &Setup, objects: usize, size: Size) -> anyhow::Result<O
         Size::Smoke => 2,
         Size::Full => 4,
     };
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     passes_done(&world, Instant::now(), wanted).await?;
-    let spent = world.since(&mark)?;
+    let spent = world.since(&mark).await?;
 
     let mut outcome = Outcome::new("idle", objects);
     outcome.tell_time("watched", spent.time);
@@ -175,13 +175,13 @@ pub async fn growth(setup: &Setup, sizes: &[usize], size: Size) -> anyhow::Resul
 async fn measure_restart(world: &mut World, outcome: &mut Outcome) -> anyhow::Result<()> {
     const PASSES: usize = 2;
     world.stop_operator().await?;
-    let mark = world.mark()?;
+    let mark = world.mark().await?;
     let started = Instant::now();
     world.start_operator(Rates::Published)?;
     world.ready().await?;
     outcome.tell_time("start to ready", started.elapsed());
     passes_done(world, started, PASSES).await?;
-    let spent = world.since(&mark)?;
+    let spent = world.since(&mark).await?;
 
     let passes = passes(&spent.calls);
     let first = passes.first().context("no pass")?;
