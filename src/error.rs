@@ -1,6 +1,7 @@
 //! Why a reconcile could not be finished.
 
-/// Why a reconcile could not be finished. Each is tried again after 4 to 8 s.
+/// Why a reconcile could not be finished. Each is tried again after 4 to 8 s, an attempt that was refused with growing
+/// delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The Kubernetes API server did not take a write.
