@@ -1,21 +1,33 @@
 //! A namespace that the Organization allows nothing fills the cluster with objects.
 
+use std::collections::HashMap;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, TryStreamExt as _, future, stream};
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 use support::fake_astro::Operation;
 
 use super::creation::start;
+use super::floor::create_and_write;
 use super::{check_emails, lags, tell_cpu};
-use crate::load;
+use crate::load::{self, Requests};
 use crate::report::Outcome;
 use crate::witness::Witness;
-use crate::world::{Rates, Setup};
+use crate::world::{Interval, Invite, Rates, Setup, World, object_name};
 
 /// How many allowed objects there are, before the flood and again in its middle.
 const GOOD: usize = 10;
 
+/// How many statuses are written at once where no operator writes them: as many as it has turns at once.
+const CONCURRENCY: usize = 16;
+
 /// So many objects that are not allowed; the allowed ones come before them, and again when half of them are there and
-/// the others are on their way.
+/// the others are on their way. At last the same requests without an operator: the API server's part.
 pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
-    let (world, mut witness) = start(setup, Rates::Unlimited).await?;
+    let (mut world, mut witness) = start(setup, Rates::Unlimited).await?;
     let mark = world.mark().await?;
     let calm = load::create(&world, 0..GOOD).await?;
     let seen = witness
@@ -45,21 +57,25 @@ pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
         })
         .await?;
     let spent = world.since(&mark).await?;
+    let memory = world.memory()?;
+    world.stop_operator().await?;
+    let (good_alone, ready_alone) = without_operator(setup, objects).await?;
 
     let mut outcome = Outcome::new("flood", objects);
     outcome.tell_percentiles("allowed, applied to Ready before", &mut before);
     outcome.tell_percentiles("the same within the flood", &mut lags(&good, &seen.ready));
-    let mut answers: Vec<_> = good
-        .values()
-        .map(|(sent, answered)| answered.duration_since(*sent))
-        .collect();
-    outcome.tell_percentiles("of it the answer to apply", &mut answers);
+    outcome.tell_percentiles("of it the answer to apply", &mut answers(&good));
+    outcome.tell_percentiles(
+        "the same requests without an operator",
+        &mut lags(&good_alone, &ready_alone),
+    );
+    outcome.tell_percentiles("of it the answer to create", &mut answers(&good_alone));
     outcome.tell_percentiles(
         "not allowed, applied to Stalled",
         &mut lags(&flood, &refused.stalled),
     );
     tell_cpu(&mut outcome, &spent, objects + 2 * GOOD);
-    outcome.tell_memory(world.memory()?);
+    outcome.tell_memory(memory);
     outcome.check(
         "writes to OrgInvites, 2 for each allowed, 1 for the others",
         spent.writes("orginvites"),
@@ -70,4 +86,69 @@ pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     outcome.check("get-invite", spent.calls(Operation::GetInvite), 0);
     check_emails(&mut outcome, &world, 2 * GOOD);
     Ok(outcome)
+}
+
+fn answers(requests: &Requests) -> Vec<Duration> {
+    requests
+        .values()
+        .map(|(sent, answered)| answered.duration_since(*sent))
+        .collect()
+}
+
+/// The second half of a flood is created while the statuses of the first are written, and beside it the allowed ones
+/// with their two writes.
+async fn without_operator(
+    setup: &Setup,
+    objects: usize,
+) -> anyhow::Result<(Requests, HashMap<String, Instant>)> {
+    let world = World::prepare(setup, Interval("5m")).await?;
+    let mut witness = Witness::of(&world).await?;
+    let intruders = world.intruders().await?;
+    let (first, last) = (2 * GOOD, 2 * GOOD + objects);
+    let middle = first + objects / 2;
+    load::create_in(&intruders, &world, first..middle).await?;
+    let good = stream::iter(GOOD..2 * GOOD)
+        .map(|number| create_and_write(&world, number))
+        .buffer_unordered(GOOD)
+        .try_collect();
+    let (_, (), good) = tokio::try_join!(
+        load::create_in(&intruders, &world, middle..last),
+        refuse(&intruders, first..middle),
+        good,
+    )?;
+    let seen = witness
+        .until("the allowed ones are Ready", &world, |seen| {
+            seen.ready.len() == GOOD
+        })
+        .await?;
+    Ok((good, seen.ready))
+}
+
+/// Writes the status of who is not allowed.
+async fn refuse(api: &Api<Invite>, numbers: Range<usize>) -> anyhow::Result<()> {
+    let now = jiff::Timestamp::now()
+        .round(jiff::Unit::Second)?
+        .to_string();
+    let conditions = [("Ready", "False"), ("Stalled", "True")].map(|(kind, value)| {
+        json!({
+            "type": kind, "status": value, "reason": "NotPermitted", "observedGeneration": 1,
+            "lastTransitionTime": now,
+            "message": "The Organization does not allow this namespace to invite the person",
+        })
+    });
+    let status =
+        json!({"status": {"observedGeneration": 1, "resends": 0, "conditions": conditions}});
+    stream::iter(numbers)
+        .map(|number| {
+            let patch = Patch::Merge(&status);
+            async move {
+                api.patch_status(&object_name(number), &PatchParams::default(), &patch)
+                    .await
+                    .map(drop)
+            }
+        })
+        .buffer_unordered(CONCURRENCY)
+        .try_for_each(future::ok)
+        .await?;
+    Ok(())
 }

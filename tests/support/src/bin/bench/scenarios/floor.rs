@@ -10,7 +10,7 @@ use crate::report::Outcome;
 use crate::witness::Witness;
 use crate::world::{Interval, Setup, World, address, object_name};
 
-/// How many objects are written to at once: as many as the operator does.
+/// How many objects are written to at once.
 const CONCURRENCY: usize = 32;
 
 /// Each object is created, gets the finalizer and the annotation, and then its status, as soon as can be.
@@ -37,7 +37,7 @@ pub async fn floor(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-async fn create_and_write(
+pub(super) async fn create_and_write(
     world: &World,
     number: usize,
 ) -> anyhow::Result<(String, (std::time::Instant, std::time::Instant))> {
