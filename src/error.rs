@@ -11,3 +11,19 @@ pub enum Error {
     #[error("cannot write JSON: {0}")]
     Json(#[from] serde_json::Error),
 }
+
+impl Error {
+    /// The API server's word, when it refused what was to be written and will go on to.
+    #[must_use]
+    pub fn refusal(&self) -> Option<&str> {
+        match self {
+            Self::Kube(kube::Error::Api(status))
+                if (400..500).contains(&status.code)
+                    && ![401, 404, 408, 409, 429].contains(&status.code) =>
+            {
+                Some(&status.message)
+            }
+            _ => None,
+        }
+    }
+}

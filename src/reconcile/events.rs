@@ -102,7 +102,11 @@ impl Events {
                 ("Stalled", "True") => EventType::Warning,
                 // Deeds tell of invitations; membership is somebody else's deed.
                 ("Ready", "True") if status.user_id.is_some() => EventType::Normal,
-                ("Reconciling", "True") if condition.reason == Reason::RevokeFailed.as_str() => {
+                ("Reconciling", "True")
+                    if [Reason::RevokeFailed, Reason::WriteRefused]
+                        .iter()
+                        .any(|reason| condition.reason == reason.as_str()) =>
+                {
                     EventType::Warning
                 }
                 _ => continue,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::TryFutureExt as _;
 use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
@@ -47,12 +46,47 @@ pub async fn reconcile(object: Arc<OrgInvite>, context: Arc<Context>) -> Result<
         object.namespace = object.metadata.namespace,
         object.name = object.metadata.name
     );
-    attend(&key, &object, &context)
-        .inspect_err(|error| {
+    let attended = async {
+        let outcome = attend(&key, &object, &context).await;
+        if let Err(error) = &outcome {
             tracing::warn!(%error, "the OrgInvite cannot be reconciled; it is tried again");
-        })
-        .instrument(span)
-        .await
+            tell_refusal(error, &object, &context).await;
+        }
+        outcome
+    };
+    attended.instrument(span).await
+}
+
+/// Tells what the API server refuses where people look.
+async fn tell_refusal(error: &Error, object: &OrgInvite, context: &Context) {
+    let Some(words) = error
+        .refusal()
+        .filter(|_| context.leadership.term().is_some())
+    else {
+        return;
+    };
+    let words: String = words.chars().take(1000).collect();
+    let message = format!(
+        "The API server refuses what has to be written to this object: {words}. Nothing goes on before that is taken; it is tried again"
+    );
+    let reason = Reason::WriteRefused;
+    // What is refused as well is in the log.
+    say(
+        context,
+        object,
+        meanwhile(object, Saying { reason, message }),
+    )
+    .await
+    .ok();
+}
+
+/// What keeps everything from going on is said so, and what is recorded holds as far as anybody knows.
+fn meanwhile(object: &OrgInvite, saying: Saying) -> State {
+    if object.metadata.deletion_timestamp.is_none() && claims::recorded(object).is_some() {
+        State::Obscured(saying)
+    } else {
+        State::Progressing(saying)
+    }
 }
 
 async fn attend(
@@ -162,13 +196,8 @@ async fn without_organization(
                     "{}. The object goes once an e-mail that may be on its way has had time to arrive",
                     saying.message
                 );
-                let reason = saying.reason;
-                say(
-                    context,
-                    object,
-                    State::Progressing(Saying { reason, message }),
-                )
-                .await?;
+                let saying = Saying { message, ..saying };
+                say(context, object, State::Progressing(saying)).await?;
                 return Ok(Action::requeue(wait));
             }
         }
@@ -188,13 +217,8 @@ async fn without_organization(
                 "{}. Another OrgInvite for the address takes over what is recorded here once that is mended",
                 saying.message
             );
-            let reason = saying.reason;
-            return say(
-                context,
-                object,
-                State::Progressing(Saying { reason, message }),
-            )
-            .await;
+            let saying = Saying { message, ..saying };
+            return say(context, object, State::Progressing(saying)).await;
         }
         if nothing || retain {
             context.writer.release(object).await?;
@@ -204,27 +228,10 @@ async fn without_organization(
             "{}. The invitation cannot be taken back meanwhile",
             saying.message
         );
-        return say(
-            context,
-            object,
-            State::Progressing(Saying {
-                reason: saying.reason,
-                message,
-            }),
-        )
-        .await;
+        let saying = Saying { message, ..saying };
+        return say(context, object, State::Progressing(saying)).await;
     }
-    let recorded = claims::recorded(object).is_some();
-    say(
-        context,
-        object,
-        if recorded {
-            State::Obscured(saying)
-        } else {
-            State::Progressing(saying)
-        },
-    )
-    .await
+    say(context, object, meanwhile(object, saying)).await
 }
 
 /// Writes the status that says `state`, if it differs. A conflict is planned again by its event.

@@ -85,6 +85,10 @@ reasons! {
         /// in its place. It is tried again with growing delays; with deletionPolicy Retain a deleted
         /// object goes without.
         RevokeFailed,
+        /// The API server refuses what the operator has to write to the object, such as an attempt before
+        /// its e-mail: annotations that are too long, or an admission policy. The message has its words;
+        /// it is tried again with delays.
+        WriteRefused,
         /// Astro answered 429. It is tried again when its Retry-After allows.
         RateLimited,
         /// The Organization is suspended; status.plannedAction has what would be done.

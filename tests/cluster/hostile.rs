@@ -868,6 +868,35 @@ async fn objects_that_go_before_their_e_mail_give_their_places_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_does_not_take_is_told_in_the_status() {
+    let world = World::start().await;
+    // An attempt beside it is more than all annotations of an object may have.
+    let mut object = world.manifest("jane", "jane@example.com", MEMBER);
+    let long = "x".repeat(256 * 1024 - 50);
+    object.metadata.annotations = Some([("test/long".to_owned(), long)].into());
+    world
+        .invites()
+        .create(&PostParams::default(), &object)
+        .await
+        .unwrap();
+    let refused = world.state("jane", "WriteRefused").await;
+    let ready = condition(&refused, "Ready").unwrap();
+    assert_eq!(ready.status, "False");
+    assert!(ready.message.contains("Too long"), "{}", ready.message);
+    assert!(condition(&refused, "Reconciling").is_some());
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+    let shorter = Patch::Merge(json!({"metadata": {"annotations": {"test/long": null}}}));
+    world
+        .invites()
+        .patch("jane", &PatchParams::default(), &shorter)
+        .await
+        .unwrap();
+    let invited = world.state("jane", "Invited").await;
+    assert!(condition(&invited, "Reconciling").is_none());
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn neither_an_organization_nor_a_token_leads_the_operator_elsewhere() {
     let mut world = World::prepare(json!({})).await;
     let organizations: Api<Organization> = Api::all(world.client.clone());
