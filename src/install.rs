@@ -9,13 +9,10 @@ use kube::runtime::wait::{Error as WaitError, await_condition, conditions};
 use kube::{Api, Client, Resource, ResourceExt};
 
 use crate::resources::{GROUP, OrgInvite, Organization, crds, org_invite, organization};
-use crate::stored::list_metadata;
+use crate::stored::{PAGE, list_metadata};
 
 /// How long the API server may take to serve a definition.
 const SERVED_DEADLINE: Duration = Duration::from_secs(30);
-
-/// How many objects a list asks for at once.
-const PAGE: u32 = 500;
 
 /// How many objects of a kind a message names.
 const NAMED: usize = 5;

@@ -23,6 +23,9 @@ use serde::{Deserialize, Deserializer};
 use crate::resources::{OrgInvite, OrgInviteSpec, OrgInviteStatus};
 use crate::resources::{Organization, OrganizationSpec, OrganizationStatus};
 
+/// How many objects a page of a list has: each may have 1.5 MB, and the page is read as a whole.
+pub const PAGE: u32 = 32;
+
 /// An object that was read without its managed fields.
 #[derive(Clone, Debug)]
 pub struct Stored<K>(pub K);

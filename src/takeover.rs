@@ -17,10 +17,8 @@ use crate::leadership::Term;
 use crate::reconcile::context::Context;
 use crate::reconcile::memory::version;
 use crate::resources::{OrgInvite, Organization};
-use crate::stored::list_metadata;
+use crate::stored::{PAGE, list_metadata};
 
-/// How many objects a page of a list has.
-const PAGE: u32 = 500;
 /// How often the cache is compared while it is behind.
 const GLANCE: Duration = Duration::from_millis(20);
 /// How long the cache may be behind one list before there is another: what is listed and deleted

@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::{Stream, TryStreamExt};
+use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::claims;
-use crate::resources::org_invite::{ATTEMPT_ANNOTATION, INVITE_ID_ANNOTATION, RESEND_ANNOTATION};
+use crate::resources::org_invite::{
+    ATTEMPT_ANNOTATION, FINALIZER, INVITE_ID_ANNOTATION, RESEND_ANNOTATION,
+};
 use crate::resources::{Address, OrgInvite};
 
 type Key = ObjectRef<OrgInvite>;
@@ -192,7 +195,17 @@ fn is_same(one: &OrgInvite, other: &OrgInvite) -> bool {
     one.metadata.name == other.metadata.name && one.metadata.namespace == other.metadata.namespace
 }
 
-/// Drops what nobody reads from an object before it is cached: with a closed attempt, a third of it.
+/// How many bytes of an annotation are read that a person sets.
+const WISH: usize = 256;
+/// How long an attempt is at most, in bytes: one that holds such a wish is shorter.
+const ATTEMPT: usize = 4096;
+/// How many bytes of finalizers are cached.
+const FINALIZERS: usize = 1024;
+/// Stands for finalizers that are not cached.
+const ELIDED: &str = "";
+
+/// Drops what nobody reads from an object before it is cached: with a closed attempt, a third of it. What a person
+/// may fill with a megabyte is cut.
 pub fn slim(object: &mut OrgInvite) {
     let attempt = claims::attempt(object).and_then(Result::ok);
     let closed = attempt.is_some_and(|attempt| claims::is_closed(&attempt, object));
@@ -200,18 +213,43 @@ pub fn slim(object: &mut OrgInvite) {
     metadata.labels = None;
     metadata.owner_references = None;
     if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, _| {
-            let is_read = [ATTEMPT_ANNOTATION, RESEND_ANNOTATION, INVITE_ID_ANNOTATION]
-                .contains(&name.as_str());
-            is_read && !(closed && name == ATTEMPT_ANNOTATION)
+        annotations.retain(|name, value| match name.as_str() {
+            ATTEMPT_ANNOTATION if value.len() > ATTEMPT => {
+                // Nobody can read that either.
+                *value = String::new();
+                true
+            }
+            ATTEMPT_ANNOTATION => !closed,
+            RESEND_ANNOTATION | INVITE_ID_ANNOTATION => {
+                value.truncate(value.floor_char_boundary(WISH));
+                value.shrink_to_fit();
+                true
+            }
+            _ => false,
         });
     }
+    if let Some(finalizers) = &mut metadata.finalizers
+        && finalizers.iter().map(String::len).sum::<usize>() > FINALIZERS
+    {
+        finalizers.retain(|finalizer| finalizer == FINALIZER);
+        finalizers.truncate(1);
+        finalizers.push(ELIDED.to_owned());
+        finalizers.shrink_to_fit();
+    }
+}
+
+/// Whether some of the object's finalizers are not cached.
+#[must_use]
+pub fn is_elided(object: &OrgInvite) -> bool {
+    object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == ELIDED)
 }
 
 #[cfg(test)]
 mod tests {
     use futures::{StreamExt as _, stream};
-    use kube::ResourceExt as _;
     use kube::runtime::WatchStreamExt as _;
     use kube::runtime::reflector;
     use kube::runtime::watcher::Event;
@@ -226,6 +264,50 @@ mod tests {
             "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
         }))
         .unwrap()
+    }
+
+    /// Whoever may edit an object may fill it.
+    #[test]
+    fn little_of_an_object_of_a_megabyte_is_cached() {
+        let long = || "ä".repeat(100_000);
+        let mut full = object("a");
+        full.metadata.finalizers = Some(vec![long(), FINALIZER.to_owned(), long()]);
+        full.metadata.labels = Some([(long(), String::new())].into());
+        let names = [
+            ATTEMPT_ANNOTATION,
+            RESEND_ANNOTATION,
+            INVITE_ID_ANNOTATION,
+            "x",
+        ];
+        let annotations = names.map(|name| (name.to_owned(), format!("x{}", long())));
+        full.metadata.annotations = Some(annotations.into());
+        slim(&mut full);
+        assert!(serde_json::to_string(&full).unwrap().len() < 2_000);
+        assert!(claims::is_open(&full), "nobody knows what it stands for");
+        assert_eq!(full.finalizers(), [FINALIZER, ELIDED]);
+        assert!(is_elided(&full));
+    }
+
+    #[test]
+    fn what_people_write_is_cached_as_it_is() {
+        let mut usual = object("a");
+        let wish = "w".repeat(WISH);
+        let attempt = json!({
+            "id": "0123456789abcdef", "uid": "a", "email": "jane@example.com",
+            "role": "ORGANIZATION_MEMBER", "resends": 0, "request": "\u{1}".repeat(WISH),
+        });
+        usual.metadata.finalizers = Some(vec!["example.com/a".to_owned(), FINALIZER.to_owned()]);
+        usual.metadata.annotations = Some(
+            [
+                (RESEND_ANNOTATION.to_owned(), wish),
+                (ATTEMPT_ANNOTATION.to_owned(), attempt.to_string()),
+            ]
+            .into(),
+        );
+        let before = usual.clone();
+        slim(&mut usual);
+        assert_eq!(usual.metadata, before.metadata);
+        assert!(claims::is_open(&usual) && !is_elided(&usual));
     }
 
     /// A plan in between would miss whom its object has to wait for, and send a second e-mail.

@@ -1,9 +1,12 @@
 //! Every write to an `OrgInvite`. Each carries the resource version that was planned from: rule 7.
 
+use std::borrow::Cow;
+
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
+use super::cache::is_elided;
 use crate::error::Error;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt, FINALIZER};
 use crate::resources::{OrgInvite, OrgInviteStatus};
@@ -54,18 +57,24 @@ impl Writer {
             "annotations": {ATTEMPT_ANNOTATION: text},
         });
         if !has_finalizer(object) {
-            metadata["finalizers"] = with_finalizer(object);
+            let Some(finalizers) = self.finalizers(object).await? else {
+                return Ok(Written::Conflict);
+            };
+            metadata["finalizers"] = with_finalizer(&finalizers);
         }
         self.patch(object, &json!({"metadata": metadata})).await
     }
 
     /// Sets the finalizer.
     pub async fn hold(&self, object: &OrgInvite) -> Result<Written, Error> {
+        let Some(finalizers) = self.finalizers(object).await? else {
+            return Ok(Written::Conflict);
+        };
         self.patch(
             object,
             &json!({"metadata": {
                 "resourceVersion": object.resource_version(),
-                "finalizers": with_finalizer(object),
+                "finalizers": with_finalizer(&finalizers),
             }}),
         )
         .await
@@ -73,8 +82,10 @@ impl Writer {
 
     /// Removes the finalizer.
     pub async fn release(&self, object: &OrgInvite) -> Result<Written, Error> {
-        let rest: Vec<&String> = object
-            .finalizers()
+        let Some(finalizers) = self.finalizers(object).await? else {
+            return Ok(Written::Conflict);
+        };
+        let rest: Vec<&String> = finalizers
             .iter()
             .filter(|finalizer| *finalizer != FINALIZER)
             .collect();
@@ -83,6 +94,19 @@ impl Writer {
             &json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": rest}}),
         )
         .await
+    }
+
+    /// All finalizers of the object; `None` when it is not as it was any more.
+    async fn finalizers<'a>(
+        &self,
+        object: &'a OrgInvite,
+    ) -> Result<Option<Cow<'a, [String]>>, Error> {
+        if !is_elided(object) {
+            return Ok(Some(Cow::Borrowed(object.finalizers())));
+        }
+        let now = self.read(object).await?;
+        let same = now.filter(|now| now.resource_version() == object.resource_version());
+        Ok(same.map(|now| Cow::Owned(now.metadata.finalizers.unwrap_or_default())))
     }
 
     async fn patch(&self, object: &OrgInvite, patch: &serde_json::Value) -> Result<Written, Error> {
@@ -127,9 +151,8 @@ impl Writer {
     }
 }
 
-fn with_finalizer(object: &OrgInvite) -> serde_json::Value {
-    object
-        .finalizers()
+fn with_finalizer(finalizers: &[String]) -> serde_json::Value {
+    finalizers
         .iter()
         .map(String::as_str)
         .chain([FINALIZER])

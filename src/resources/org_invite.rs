@@ -22,7 +22,7 @@ pub const FINALIZER: &str = "iam.astronomer.io/invite";
 pub const ATTEMPT_ANNOTATION: &str = "iam.astronomer.io/attempt";
 
 /// Set by a person: asks for one more e-mail, once for each value, whatever resendWhen and maxResends
-/// say; the count of resends starts anew. Any text will do, such as the time.
+/// say; the count of resends starts anew. Any text will do, such as the time; 256 bytes of it count.
 pub const RESEND_ANNOTATION: &str = "iam.astronomer.io/resend-requested-at";
 
 /// Set by a person where the reason is OutcomeUnknown: the ID of the invitation that the last e-mail

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::events::v1::Event;
@@ -865,6 +866,110 @@ async fn objects_that_go_before_their_e_mail_give_their_places_back() {
     }
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
+}
+
+/// So many finalizers of 300 bytes. An object tells them twice: in `managedFields` as well.
+fn finalizers(count: usize) -> Vec<String> {
+    let domain = ["f"; 4].map(|letter| letter.repeat(60)).join(".");
+    let name = "f".repeat(50);
+    (0..count)
+        .map(|number| format!("{domain}/{number}-{name}"))
+        .collect()
+}
+
+/// The most memory that the process had, in MiB.
+fn peak_memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    kib.unwrap().parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn objects_of_a_megabyte_do_not_fill_the_memory() {
+    const OBJECTS: u32 = 60;
+    let mut world = World::prepare(json!({})).await;
+    let intruder = Intruder::enter(&world, "evil").await;
+    let metadata = json!({"finalizers": finalizers(2_000)});
+    let (intruding, there, full) = (&intruder, &world, &metadata);
+    let create = |number| async move {
+        let (name, email) = (format!("p{number}"), format!("p{number}@example.com"));
+        intruding.create(there, &name, &email, full.clone()).await;
+    };
+    futures::stream::iter((0..OBJECTS).map(create))
+        .buffer_unordered(4)
+        .collect::<()>()
+        .await;
+    let api = intruder.invites();
+    let object = api.get("p0").await.unwrap();
+    let length = serde_json::to_vec(&object).unwrap().len();
+    assert!(length > 1_000_000, "{length}");
+
+    world.start_operator();
+    world.organization_is("Connected").await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let of = world.organization.clone();
+    Scrape::until(&world, "the others are told", |scrape| {
+        scrape.value("invites", &[&of, "NotPermitted", "Failed"]) == Some(OBJECTS.into())
+    })
+    .await;
+    let peak = peak_memory(world.operator.as_ref().unwrap().pid());
+    assert!(peak < 256, "{peak} MiB are more than the chart's limit");
+    world.kill_operator();
+
+    // They would be in the API server's memory while the other tests run.
+    let api = &api;
+    let go = |number| async move {
+        let name = format!("p{number}");
+        api.delete(&name, &DeleteParams::default()).await.unwrap();
+        let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        let params = PatchParams::default();
+        api.patch_metadata(&name, &params, &free).await.unwrap();
+    };
+    futures::stream::iter((0..OBJECTS).map(go))
+        .buffer_unordered(4)
+        .collect::<()>()
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_finalizers_stay_as_they_are_however_many_there_are() {
+    let mut world = World::prepare(everywhere()).await;
+    let intruder = Intruder::enter(&world, "evil").await;
+    let others = finalizers(100);
+    let metadata = json!({"finalizers": others});
+    intruder
+        .create(&world, "jane", "jane@example.com", metadata)
+        .await;
+    world.start_operator();
+    let invited = world.state_in(&intruder.namespace, "jane", "Invited").await;
+    let held = [others.as_slice(), &["iam.astronomer.io/invite".to_owned()]].concat();
+    assert_eq!(invited.metadata.finalizers.as_ref(), Some(&held));
+    let api = intruder.invites();
+    api.delete("jane", &DeleteParams::default()).await.unwrap();
+    world
+        .until("it is taken back", || {
+            world.astro.live_invites("jane@example.com").is_empty()
+        })
+        .await;
+    let released = async {
+        loop {
+            let object = api.get("jane").await.unwrap();
+            let finalizers = object.metadata.finalizers.unwrap_or_default();
+            if finalizers != held {
+                return finalizers;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let left = world.in_time("it lets go", released).await;
+    assert_eq!(left, others);
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    api.patch("jane", &PatchParams::default(), &free)
+        .await
+        .unwrap();
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
