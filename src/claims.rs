@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 
 use crate::astro::Role;
@@ -83,17 +84,14 @@ fn waits(object: &OrgInvite) -> bool {
 
 /// Oldest first, then by namespace and name.
 fn age(a: &OrgInvite, b: &OrgInvite) -> Ordering {
-    let key = |object: &OrgInvite| {
+    fn key(object: &OrgInvite) -> (Option<Timestamp>, Option<&str>, Option<&str>) {
+        let metadata = &object.metadata;
         (
-            object
-                .metadata
-                .creation_timestamp
-                .as_ref()
-                .map(|time| time.0),
-            object.namespace(),
-            object.name_any(),
+            metadata.creation_timestamp.as_ref().map(|time| time.0),
+            metadata.namespace.as_deref(),
+            metadata.name.as_deref(),
         )
-    };
+    }
     key(a).cmp(&key(b))
 }
 

@@ -122,10 +122,11 @@ pub async fn run(
     let events = Events::new(client.clone());
     let leadership = Arc::new(Leadership::new(settings.lease.validity()));
     let candidate = Candidate::new(election, &settings.namespace, settings.lease);
+    let (invites, crowds) = Invites::new(invite_store, Arc::clone(&filled));
     let context = Arc::new(Context {
         client: client.clone(),
         writer: Writer::new(client),
-        invites: Invites::new(invite_store, Arc::clone(&filled)),
+        invites,
         organizations: organization_store.clone(),
         namespaces: namespace_store.clone(),
         leadership: Arc::clone(&leadership),
@@ -189,6 +190,7 @@ pub async fn run(
         () = begin_terms(terms, &context) => {}
         _ = &mut election => tracing::error!("the election ended"),
         () = watch_namespaces(&context, namespace_writer) => tracing::error!("the watch on namespaces ended"),
+        () = context.invites.clone().follow_crowds(crowds, |other| context.trigger(other)) => {}
         () = watch_secrets(&context) => tracing::error!("the watch on Secrets ended"),
         () = until(stopped).then(|()| tokio::time::sleep(overdue)) => {
             tracing::error!("what is under way did not end in time: the Lease is left to expire");

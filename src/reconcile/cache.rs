@@ -1,14 +1,16 @@
 //! The cached `OrgInvite`s, also by address: claims need everybody who asks for one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures::{Stream, TryStreamExt};
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
 use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use parking_lot::RwLock;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::claims;
 use crate::resources::org_invite::{
@@ -43,6 +45,12 @@ impl Kind {
         }
     }
 }
+
+/// So many objects for an address are planned again at once when one of them changes. More would take the time from
+/// others, each time.
+const CROWD: usize = 32;
+/// How much later a crowd is planned again for each that is in it.
+const SHARE: Duration = Duration::from_micros(100);
 
 /// The objects for each address; for none those whose e-mail is no address.
 #[derive(Default)]
@@ -80,17 +88,24 @@ pub struct Invites {
     store: Store<OrgInvite>,
     index: Arc<RwLock<Index>>,
     filled: Arc<Filled>,
+    crowds: mpsc::UnboundedSender<Address>,
 }
 
 impl Invites {
-    /// An index over `store`; [`Invites::follow`] keeps it.
+    /// An index over `store`; [`Invites::follow`] keeps it. With the changes that [`Invites::follow_crowds`] takes.
     #[must_use]
-    pub fn new(store: Store<OrgInvite>, filled: Arc<Filled>) -> Self {
-        Self {
+    pub fn new(
+        store: Store<OrgInvite>,
+        filled: Arc<Filled>,
+    ) -> (Self, mpsc::UnboundedReceiver<Address>) {
+        let (crowds, changed) = mpsc::unbounded_channel();
+        let invites = Self {
             store,
             index: Arc::default(),
             filled,
-        }
+            crowds,
+        };
+        (invites, changed)
     }
 
     /// Passes the events that `store` was written from on, keeps the index, and calls `affected` with
@@ -133,6 +148,10 @@ impl Invites {
                 }
             };
             if let Ok(address) = Address::parse(&object.spec.email) {
+                if invites.count_for(&address) > CROWD {
+                    invites.crowds.send(address).ok();
+                    return;
+                }
                 for other in invites.for_address(&address) {
                     if !is_same(&other, object) {
                         affected(&other);
@@ -142,10 +161,43 @@ impl Invites {
         })
     }
 
+    /// Calls `affected` with all objects for each address of a crowd that changed, once for whatever happens to it
+    /// within a time that grows with it.
+    pub async fn follow_crowds(
+        self,
+        mut changed: mpsc::UnboundedReceiver<Address>,
+        affected: impl Fn(&OrgInvite),
+    ) {
+        let mut known = HashSet::new();
+        let mut later = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                Some(address) = changed.recv() => {
+                    if known.insert(address.clone()) {
+                        let members = u32::try_from(self.count_for(&address)).unwrap_or(u32::MAX);
+                        later.push(tokio::time::sleep(SHARE * members).map(|()| address));
+                    }
+                }
+                Some(address) = later.next() => {
+                    known.remove(&address);
+                    for object in self.for_address(&address) {
+                        affected(&object);
+                    }
+                }
+                else => return,
+            }
+        }
+    }
+
     /// The object of that name, if it exists.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Arc<OrgInvite>> {
         self.store.get(key)
+    }
+
+    fn count_for(&self, address: &Address) -> usize {
+        let index = self.index.read();
+        index.0.get(&Some(address.clone())).map_or(0, Vec::len)
     }
 
     /// All objects.
@@ -249,7 +301,7 @@ pub fn is_elided(object: &OrgInvite) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use futures::{StreamExt as _, stream};
+    use futures::stream;
     use kube::runtime::WatchStreamExt as _;
     use kube::runtime::reflector;
     use kube::runtime::watcher::Event;
@@ -314,7 +366,7 @@ mod tests {
     #[tokio::test]
     async fn a_new_list_replaces_the_index_at_once() {
         let (store, writer) = reflector::store();
-        let invites = Invites::new(store, Arc::default());
+        let (invites, _crowds) = Invites::new(store, Arc::default());
         let address = Address::parse("jane@example.com").unwrap();
         let list = |names: [&str; 2]| {
             let [one, other] = names.map(|name| Event::InitApply(object(name)));
@@ -342,7 +394,7 @@ mod tests {
     #[tokio::test]
     async fn a_list_triggers_all_once_it_is_complete() {
         let (store, writer) = reflector::store();
-        let invites = Invites::new(store, Arc::default());
+        let (invites, _crowds) = Invites::new(store, Arc::default());
         let one = |name| [Event::InitApply(object(name))];
         let lists = [
             &[Event::Init][..],
@@ -366,5 +418,46 @@ mod tests {
             shown.push(names.concat());
         }
         assert_eq!(shown, ["", "", "", "ab", "", "", "", "bc"]);
+    }
+
+    /// Ten thousand for one address, which a namespace may write, would each have ten thousand planned.
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_is_triggered_once_for_all_that_changes_meanwhile() {
+        let (store, writer) = reflector::store();
+        let (invites, crowds) = Invites::new(store, Arc::default());
+        let names: Vec<String> = (0..=CROWD).map(|number| format!("p{number}")).collect();
+        let objects = || names.iter().map(|name| object(name));
+        let events = [Event::Init]
+            .into_iter()
+            .chain(objects().map(Event::InitApply))
+            .chain([Event::InitDone])
+            .chain(objects().map(Event::Apply))
+            .chain([Event::Delete(object("p0"))]);
+        let events = stream::iter(events.map(Ok)).reflect(writer);
+        let at_once = std::cell::RefCell::new(Vec::new());
+        let later = std::cell::RefCell::new(Vec::new());
+        invites
+            .clone()
+            .follow(events, |object| {
+                at_once.borrow_mut().push(object.name_any());
+            })
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap();
+        // For the list, and for the deletion that made it small again.
+        assert_eq!(at_once.borrow().len(), names.len() + CROWD);
+        let following = invites.follow_crowds(crowds, |object| {
+            later.borrow_mut().push(object.name_any());
+        });
+        let a_while = tokio::time::sleep(Duration::from_secs(1));
+        tokio::select! {
+            () = following => unreachable!("it goes on"),
+            () = a_while => {}
+        }
+        let mut later = later.take();
+        later.sort();
+        let mut expected = names[1..].to_vec();
+        expected.sort();
+        assert_eq!(later, expected);
     }
 }

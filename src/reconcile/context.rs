@@ -143,17 +143,17 @@ impl Context {
     /// of two for one organization, one may have gone since.
     #[must_use]
     pub fn claimants(&self, address: &Address, organization_id: &str) -> Vec<Arc<OrgInvite>> {
+        let mut meant = self.organizations.state();
+        meant.retain(|organization| organization.spec.organization_id == organization_id);
         let mut objects = self.invites.for_address(address);
         objects.retain(|object| {
             let recorded = object
                 .status
                 .as_ref()
                 .and_then(|status| status.organization_id.as_deref());
-            let meant = self
-                .organizations
-                .get(&ObjectRef::new(&object.spec.organization_ref.name));
+            let means = Some(&object.spec.organization_ref.name);
             recorded == Some(organization_id)
-                || meant.is_some_and(|meant| meant.spec.organization_id == organization_id)
+                || meant.iter().any(|one| one.metadata.name.as_ref() == means)
         });
         objects
     }

@@ -1,5 +1,7 @@
 //! Reconciling an `OrgInvite`: observe, plan, act, report, one at a time for each address.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -290,16 +292,19 @@ impl Turn<'_> {
         }
 
         let (observed, begun) = self.observe(&record, open).await;
-        let standing = claims::standing(
-            self.object,
-            others,
-            |object, role| {
-                // An Organization's policy is for its own, and who means another one cannot act beside it.
-                object.spec.organization_ref == self.object.spec.organization_ref
-                    && self.allows(object, role)
-            },
-            self.memory.taken_back.as_deref(),
-        );
+        // Asked of each other object, and the answer is the same for all of a namespace.
+        let allowed = RefCell::new(HashMap::new());
+        let permits = |object: &OrgInvite, role: Role| {
+            let asked = (object.metadata.namespace.clone(), role);
+            // An Organization's policy is for its own, and who means another one cannot act beside it.
+            object.spec.organization_ref == self.object.spec.organization_ref
+                && *allowed
+                    .borrow_mut()
+                    .entry(asked)
+                    .or_insert_with(|| self.allows(object, role))
+        };
+        let taken_back = self.memory.taken_back.as_deref();
+        let standing = claims::standing(self.object, others, permits, taken_back);
         let own = self.own(&record);
         let namespace = self.object.namespace().unwrap_or_default();
         let now = self.now();

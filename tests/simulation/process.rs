@@ -204,7 +204,7 @@ fn context(
         writer: write::Writer::new(client.clone()),
         events: Events::new(client.clone()),
         client,
-        invites: Invites::new(store, Arc::clone(&filled)),
+        invites: Invites::new(store, Arc::clone(&filled)).0,
         organizations: only(organization),
         namespaces: only(namespace),
         leadership: Arc::new(Leadership::new(lease::VALIDITY)),
