@@ -8,8 +8,8 @@ use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::wait::{Error as WaitError, await_condition, conditions};
 use kube::{Api, Client, Resource, ResourceExt};
 
-use crate::resources::{GROUP, OrgInvite, Organization, crds, org_invite, organization};
-use crate::stored::{PAGE, list_metadata};
+use crate::resources::{GROUP, OrgInvite, Organization, crds};
+use crate::stored::{Listed, PAGE, is_ours, list_metadata};
 
 /// How long the API server may take to serve a definition.
 const SERVED_DEADLINE: Duration = Duration::from_secs(30);
@@ -165,10 +165,15 @@ where
             Err(kube::Error::Api(status)) if status.code == 404 => return Ok(names),
             page => page?,
         };
-        for object in &page.items {
-            if object.finalizers().iter().any(|name| is_ours(name)) {
-                let name = object.name_any();
-                names.push(match object.namespace() {
+        for Listed(object) in page.items {
+            if object
+                .finalizers
+                .unwrap_or_default()
+                .iter()
+                .any(|name| is_ours(name))
+            {
+                let name = object.name.unwrap_or_default();
+                names.push(match object.namespace {
                     Some(namespace) => format!("{namespace}/{name}"),
                     None => name,
                 });
@@ -179,8 +184,4 @@ where
             _ => return Ok(names),
         }
     }
-}
-
-fn is_ours(finalizer: &str) -> bool {
-    [org_invite::FINALIZER, organization::FINALIZER].contains(&finalizer)
 }

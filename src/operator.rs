@@ -217,9 +217,6 @@ async fn watch_namespaces(
     writer: reflector::store::Writer<PartialObjectMeta<Namespace>>,
 ) {
     stored::watch(Api::all(context.client.clone()), watcher::Config::default())
-        .modify(|namespace: &mut PartialObjectMeta<Namespace>| {
-            namespace.metadata.annotations = None;
-        })
         .reflect(writer)
         .inspect_ok(|event| {
             if matches!(event, Event::InitDone) {
@@ -295,7 +292,6 @@ fn control_invites(
 ) -> impl Future<Output = ()> + use<> {
     let config = watcher::Config {
         field_selector: context.invite_selector(),
-        page_size: Some(stored::PAGE),
         ..watcher::Config::default()
     };
     let store = writer.as_reader();

@@ -1,30 +1,35 @@
 //! Objects as the cluster stores them, read so that no object keeps the others from being read.
 //!
 //! One object that cannot be read fails the list and the watch of all. Whoever may edit an object may
-//! write its `metadata.managedFields`, with times that Kubernetes takes and that no `Timestamp` can hold.
-//! Nothing here needs them, so that they are not read at all.
+//! write its `metadata.managedFields`, with times that Kubernetes takes and that no `Timestamp` can hold, and
+//! may fill its metadata up to a megabyte. What nothing here needs is not read at all.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Formatter};
 
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
-use kube::api::ListParams;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::api::{GetParams, ListParams};
 use kube::core::{ObjectList, PartialObjectMeta, PartialObjectMetaExt, Request};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event};
-use kube::{Api, Resource};
-use serde::de::DeserializeOwned;
+use kube::{Api, Resource, ResourceExt as _};
+use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::resources::{GROUP, org_invite, organization};
 use crate::resources::{OrgInvite, OrgInviteSpec, OrgInviteStatus};
 use crate::resources::{Organization, OrganizationSpec, OrganizationStatus};
 
 /// How many objects a page of a list has: each may have 1.5 MB, and the page is read as a whole.
 pub const PAGE: u32 = 32;
+/// How many bytes of an object's finalizers are read.
+const FINALIZERS: usize = 4096;
+/// Stands for finalizers that were not read.
+const ELIDED: &str = "";
 
 /// An object that was read without its managed fields.
 #[derive(Clone, Debug)]
@@ -33,55 +38,174 @@ pub struct Stored<K>(pub K);
 #[derive(Deserialize)]
 struct Parts<Spec, Status> {
     #[serde(default)]
-    metadata: Metadata,
+    metadata: Metadata<IgnoredAny>,
     spec: Spec,
     #[serde(default = "Option::default")]
     status: Option<Status>,
 }
 
-#[derive(Deserialize)]
-struct OnlyMetadata {
-    #[serde(default)]
-    metadata: Metadata,
-}
+type Labels = Option<BTreeMap<String, String>>;
 
-/// `ObjectMeta` but for its managed fields.
+/// What is read of `ObjectMeta`. A page of objects is held as it was read, so that nothing is in it that a person
+/// may fill and nobody needs.
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-struct Metadata {
+struct Metadata<L> {
+    #[serde(deserialize_with = "our_annotations")]
     annotations: Option<BTreeMap<String, String>>,
     creation_timestamp: Option<Time>,
-    deletion_grace_period_seconds: Option<i64>,
     deletion_timestamp: Option<Time>,
+    #[serde(deserialize_with = "few_finalizers")]
     finalizers: Option<Vec<String>>,
-    generate_name: Option<String>,
     generation: Option<i64>,
-    labels: Option<BTreeMap<String, String>>,
+    labels: L,
     name: Option<String>,
     namespace: Option<String>,
-    owner_references: Option<Vec<OwnerReference>>,
     resource_version: Option<String>,
     uid: Option<String>,
 }
 
-impl From<Metadata> for ObjectMeta {
-    fn from(read: Metadata) -> Self {
-        Self {
-            annotations: read.annotations,
-            creation_timestamp: read.creation_timestamp,
-            deletion_grace_period_seconds: read.deletion_grace_period_seconds,
-            deletion_timestamp: read.deletion_timestamp,
-            finalizers: read.finalizers,
-            generate_name: read.generate_name,
-            generation: read.generation,
-            labels: read.labels,
-            name: read.name,
-            namespace: read.namespace,
-            owner_references: read.owner_references,
-            resource_version: read.resource_version,
-            uid: read.uid,
-            ..Self::default()
+impl<L> Metadata<L> {
+    fn split(self) -> (ObjectMeta, L) {
+        let metadata = ObjectMeta {
+            annotations: self.annotations,
+            creation_timestamp: self.creation_timestamp,
+            deletion_timestamp: self.deletion_timestamp,
+            finalizers: self.finalizers,
+            generation: self.generation,
+            name: self.name,
+            namespace: self.namespace,
+            resource_version: self.resource_version,
+            uid: self.uid,
+            ..ObjectMeta::default()
+        };
+        (metadata, self.labels)
+    }
+}
+
+impl From<Metadata<IgnoredAny>> for ObjectMeta {
+    fn from(read: Metadata<IgnoredAny>) -> Self {
+        read.split().0
+    }
+}
+
+impl From<Metadata<Labels>> for ObjectMeta {
+    fn from(read: Metadata<Labels>) -> Self {
+        let (metadata, labels) = read.split();
+        Self { labels, ..metadata }
+    }
+}
+
+/// Annotations of our group.
+fn our_annotations<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    struct Ours;
+    impl<'de> Visitor<'de> for Ours {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a map of texts")
         }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(BTreeMap::new())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut ours = BTreeMap::new();
+            while let Some(name) = map.next_key::<String>()? {
+                if name.starts_with(GROUP) {
+                    ours.insert(name, map.next_value()?);
+                } else {
+                    map.next_value::<IgnoredAny>()?;
+                }
+            }
+            Ok(ours)
+        }
+    }
+    let ours = deserializer.deserialize_any(Ours)?;
+    Ok(Some(ours).filter(|ours| !ours.is_empty()))
+}
+
+/// All finalizers, or, when they are too long, ours and [`ELIDED`].
+fn few_finalizers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<String>>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = Vec<String>;
+
+        fn expecting(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+            formatter.write_str("a list of texts")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self::Value, A::Error> {
+            let mut kept: Vec<String> = Vec::new();
+            let mut room = FINALIZERS;
+            while let Some(finalizer) = all.next_element::<String>()? {
+                room = room.saturating_sub(finalizer.len() + size_of::<String>());
+                if room > 0 || (is_ours(&finalizer) && !kept.contains(&finalizer)) {
+                    kept.push(finalizer);
+                }
+            }
+            if room == 0 {
+                kept.retain(|finalizer| is_ours(finalizer));
+                kept.push(ELIDED.to_owned());
+            }
+            kept.shrink_to_fit();
+            Ok(kept)
+        }
+    }
+    let kept = deserializer.deserialize_any(Few)?;
+    Ok(Some(kept).filter(|kept| !kept.is_empty()))
+}
+
+/// Whether the finalizer is one of this operator's.
+#[must_use]
+pub fn is_ours(finalizer: &str) -> bool {
+    [org_invite::FINALIZER, organization::FINALIZER].contains(&finalizer)
+}
+
+/// Whether some of the object's finalizers were not read; [`all_finalizers`] has them.
+#[must_use]
+pub fn is_elided<K: Resource>(object: &K) -> bool {
+    object
+        .finalizers()
+        .iter()
+        .any(|finalizer| finalizer == ELIDED)
+}
+
+/// All finalizers of the object as the API server has it now, with its resource version; `None` when it is gone.
+pub async fn all_finalizers<K>(
+    api: &Api<K>,
+    name: &str,
+) -> Result<Option<(Option<String>, Vec<String>)>, kube::Error>
+where
+    K: Resource<DynamicType = ()> + Clone,
+{
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Whole {
+        resource_version: Option<String>,
+        #[serde(default)]
+        finalizers: Vec<String>,
+    }
+    #[derive(Deserialize)]
+    struct Object {
+        metadata: Whole,
+    }
+    let request = Request::new(api.resource_url())
+        .get_metadata(name, &GetParams::default())
+        .map_err(kube::Error::BuildRequest)?;
+    match api.clone().into_client().request::<Object>(request).await {
+        Ok(Object { metadata }) => Ok(Some((metadata.resource_version, metadata.finalizers))),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -112,7 +236,7 @@ impl<'de> Deserialize<'de> for Stored<Secret> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         struct Parts {
-            metadata: Metadata,
+            metadata: Metadata<IgnoredAny>,
             data: Option<BTreeMap<String, ByteString>>,
         }
         let parts = Parts::deserialize(deserializer)?;
@@ -124,12 +248,19 @@ impl<'de> Deserialize<'de> for Stored<Secret> {
     }
 }
 
+#[derive(Deserialize)]
+struct Only<L: Default> {
+    #[serde(default)]
+    metadata: Metadata<L>,
+}
+
+/// With its labels.
 impl<'de, K> Deserialize<'de> for Stored<PartialObjectMeta<K>>
 where
     K: Resource<DynamicType = ()>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let metadata: ObjectMeta = OnlyMetadata::deserialize(deserializer)?.metadata.into();
+        let metadata: ObjectMeta = Only::<Labels>::deserialize(deserializer)?.metadata.into();
         Ok(Self(metadata.into_response_partial()))
     }
 }
@@ -167,7 +298,7 @@ where
     K: Resource + Clone + Debug + Send + 'static,
     Stored<K>: Resource + DeserializeOwned,
 {
-    watcher::watcher(api, config)
+    watcher::watcher(api, config.page_size(PAGE))
         .default_backoff()
         .map_ok(|event| match event {
             Event::Apply(object) => Event::Apply(object.0),
@@ -178,11 +309,22 @@ where
         })
 }
 
+/// What a list of metadata tells of an object: no labels.
+#[derive(Clone, Debug)]
+pub struct Listed(pub ObjectMeta);
+
+impl<'de> Deserialize<'de> for Listed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read = Only::<IgnoredAny>::deserialize(deserializer)?;
+        Ok(Self(read.metadata.into()))
+    }
+}
+
 /// One page of the metadata of what `api` is for.
 pub async fn list_metadata<K>(
     api: &Api<K>,
     params: &ListParams,
-) -> Result<ObjectList<Stored<PartialObjectMeta<K>>>, kube::Error>
+) -> Result<ObjectList<Listed>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone,
 {

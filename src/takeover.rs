@@ -10,14 +10,14 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::ListParams;
 use kube::core::ObjectMeta;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Resource};
 use tokio::time::Instant;
 
 use crate::leadership::Term;
 use crate::reconcile::context::Context;
 use crate::reconcile::memory::version;
 use crate::resources::{OrgInvite, Organization};
-use crate::stored::{PAGE, list_metadata};
+use crate::stored::{self, PAGE, list_metadata};
 
 /// How often the cache is compared while it is behind.
 const GLANCE: Duration = Duration::from_millis(20);
@@ -155,9 +155,9 @@ where
             return Ok(None);
         };
         let page = page?;
-        for object in page.items {
-            let at = version(object.meta()).unwrap_or(u64::MAX);
-            objects.insert(object.uid().unwrap_or_default(), at);
+        for stored::Listed(object) in page.items {
+            let at = version(&object).unwrap_or(u64::MAX);
+            objects.insert(object.uid.unwrap_or_default(), at);
         }
         match page.metadata.continue_ {
             Some(token) if !token.is_empty() => params = params.continue_token(&token),

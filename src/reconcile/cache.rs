@@ -6,16 +6,13 @@ use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
-use kube::ResourceExt as _;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
 
 use crate::claims;
-use crate::resources::org_invite::{
-    ATTEMPT_ANNOTATION, FINALIZER, INVITE_ID_ANNOTATION, RESEND_ANNOTATION,
-};
+use crate::resources::org_invite::{ATTEMPT_ANNOTATION, INVITE_ID_ANNOTATION, RESEND_ANNOTATION};
 use crate::resources::{Address, OrgInvite};
 
 type Key = ObjectRef<OrgInvite>;
@@ -251,63 +248,45 @@ fn is_same(one: &OrgInvite, other: &OrgInvite) -> bool {
 const WISH: usize = 256;
 /// How long an attempt is at most, in bytes: one that holds such a wish is shorter.
 const ATTEMPT: usize = 4096;
-/// How many bytes of finalizers are cached.
-const FINALIZERS: usize = 1024;
-/// Stands for finalizers that are not cached.
-const ELIDED: &str = "";
 
 /// Drops what nobody reads from an object before it is cached: with a closed attempt, a third of it. What a person
-/// may fill with a megabyte is cut.
+/// may fill is cut.
 pub fn slim(object: &mut OrgInvite) {
     let attempt = claims::attempt(object).and_then(Result::ok);
     let closed = attempt.is_some_and(|attempt| claims::is_closed(&attempt, object));
-    let metadata = &mut object.metadata;
-    metadata.labels = None;
-    metadata.owner_references = None;
-    if let Some(annotations) = &mut metadata.annotations {
-        annotations.retain(|name, value| match name.as_str() {
-            ATTEMPT_ANNOTATION if value.len() > ATTEMPT => {
+    let Some(annotations) = &mut object.metadata.annotations else {
+        return;
+    };
+    annotations.retain(|name, value| match name.as_str() {
+        ATTEMPT_ANNOTATION if closed => false,
+        ATTEMPT_ANNOTATION => {
+            if value.len() > ATTEMPT {
                 // Nobody can read that either.
                 *value = String::new();
-                true
             }
-            ATTEMPT_ANNOTATION => !closed,
-            RESEND_ANNOTATION | INVITE_ID_ANNOTATION => {
-                value.truncate(value.floor_char_boundary(WISH));
-                value.shrink_to_fit();
-                true
-            }
-            _ => false,
-        });
-    }
-    if let Some(finalizers) = &mut metadata.finalizers
-        && finalizers.iter().map(String::len).sum::<usize>() > FINALIZERS
-    {
-        finalizers.retain(|finalizer| finalizer == FINALIZER);
-        finalizers.truncate(1);
-        finalizers.push(ELIDED.to_owned());
-        finalizers.shrink_to_fit();
-    }
-}
-
-/// Whether some of the object's finalizers are not cached.
-#[must_use]
-pub fn is_elided(object: &OrgInvite) -> bool {
-    object
-        .finalizers()
-        .iter()
-        .any(|finalizer| finalizer == ELIDED)
+            true
+        }
+        RESEND_ANNOTATION | INVITE_ID_ANNOTATION => {
+            value.truncate(value.floor_char_boundary(WISH));
+            value.shrink_to_fit();
+            true
+        }
+        _ => false,
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use futures::stream;
+    use kube::ResourceExt as _;
     use kube::runtime::WatchStreamExt as _;
     use kube::runtime::reflector;
     use kube::runtime::watcher::Event;
     use serde_json::json;
 
     use super::*;
+    use crate::resources::org_invite::FINALIZER;
+    use crate::stored::{Stored, is_elided};
 
     fn object(name: &str) -> OrgInvite {
         serde_json::from_value(json!({
@@ -318,26 +297,58 @@ mod tests {
         .unwrap()
     }
 
+    /// As the API server sends it.
+    fn read(object: &OrgInvite) -> OrgInvite {
+        let text = serde_json::to_string(object).unwrap();
+        let Stored(mut object) = serde_json::from_str(&text).unwrap();
+        slim(&mut object);
+        object
+    }
+
     /// Whoever may edit an object may fill it.
     #[test]
     fn little_of_an_object_of_a_megabyte_is_cached() {
         let long = || "ä".repeat(100_000);
-        let mut full = object("a");
-        full.metadata.finalizers = Some(vec![long(), FINALIZER.to_owned(), long()]);
-        full.metadata.labels = Some([(long(), String::new())].into());
-        let names = [
-            ATTEMPT_ANNOTATION,
-            RESEND_ANNOTATION,
-            INVITE_ID_ANNOTATION,
-            "x",
-        ];
-        let annotations = names.map(|name| (name.to_owned(), format!("x{}", long())));
-        full.metadata.annotations = Some(annotations.into());
-        slim(&mut full);
-        assert!(serde_json::to_string(&full).unwrap().len() < 2_000);
-        assert!(claims::is_open(&full), "nobody knows what it stands for");
-        assert_eq!(full.finalizers(), [FINALIZER, ELIDED]);
-        assert!(is_elided(&full));
+        let ours = FINALIZER.to_owned();
+        let many = |length: usize| vec!["f".repeat(length); 200_000 / length];
+        for others in [vec![long()], many(1), many(300)] {
+            let mut full = object("a");
+            let finalizers = [
+                others.clone(),
+                vec![ours.clone()],
+                others,
+                vec![ours.clone()],
+            ];
+            full.metadata.finalizers = Some(finalizers.concat());
+            full.metadata.labels = Some([(long(), String::new())].into());
+            let names = [
+                ATTEMPT_ANNOTATION,
+                RESEND_ANNOTATION,
+                INVITE_ID_ANNOTATION,
+                "x",
+            ];
+            let annotations = names.map(|name| (name.to_owned(), format!("x{}", long())));
+            full.metadata.annotations = Some(annotations.into());
+            let cached = read(&full);
+            assert!(serde_json::to_string(&cached).unwrap().len() < 2_000);
+            assert!(claims::is_open(&cached), "nobody knows what it stands for");
+            assert_eq!(cached.finalizers(), [FINALIZER, ""]);
+            assert!(is_elided(&cached));
+        }
+    }
+
+    #[test]
+    fn a_closed_attempt_is_dropped_however_long_it_is() {
+        let mut closed = object("a");
+        let attempt = json!({
+            "id": "a1", "email": "jane@example.com", "role": "ORGANIZATION_MEMBER", "resends": 0,
+            "request": "w".repeat(ATTEMPT),
+        });
+        let annotation = (ATTEMPT_ANNOTATION.to_owned(), attempt.to_string());
+        closed.metadata.annotations = Some([annotation].into());
+        assert!(claims::is_open(&read(&closed)));
+        closed.status = serde_json::from_value(json!({"attemptId": "a1"})).unwrap();
+        assert!(!claims::is_open(&read(&closed)));
     }
 
     #[test]
@@ -356,10 +367,9 @@ mod tests {
             ]
             .into(),
         );
-        let before = usual.clone();
-        slim(&mut usual);
-        assert_eq!(usual.metadata, before.metadata);
-        assert!(claims::is_open(&usual) && !is_elided(&usual));
+        let cached = read(&usual);
+        assert_eq!(cached.metadata, usual.metadata);
+        assert!(claims::is_open(&cached) && !is_elided(&cached));
     }
 
     /// A plan in between would miss whom its object has to wait for, and send a second e-mail.

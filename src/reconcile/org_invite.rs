@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -67,6 +68,16 @@ async fn tell_refusal(error: &Error, object: &OrgInvite, context: &Context) {
     else {
         return;
     };
+    let told = object.status.as_ref().is_some_and(|status| {
+        let generation = object.metadata.generation;
+        status.conditions.iter().any(|one| {
+            one.reason == Reason::WriteRefused.as_str() && one.observed_generation == generation
+        })
+    });
+    if told {
+        // Words that differ each time would be written for ever.
+        return;
+    }
     let words: String = words.chars().take(1000).collect();
     let message = format!(
         "The API server refuses what has to be written to this object: {words}. Nothing goes on before that is taken; it is tried again"
@@ -84,7 +95,7 @@ async fn tell_refusal(error: &Error, object: &OrgInvite, context: &Context) {
 
 /// What keeps everything from going on is said so, and what is recorded holds as far as anybody knows.
 fn meanwhile(object: &OrgInvite, saying: Saying) -> State {
-    if object.metadata.deletion_timestamp.is_none() && claims::recorded(object).is_some() {
+    if claims::recorded(object).is_some() {
         State::Obscured(saying)
     } else {
         State::Progressing(saying)
@@ -239,10 +250,13 @@ async fn without_organization(
 /// Writes the status that says `state`, if it differs. A conflict is planned again by its event.
 async fn say(context: &Context, object: &OrgInvite, state: State) -> Result<Action, Error> {
     let recorded = object.status.clone().unwrap_or_default();
+    let accepted = |one: &&Condition| one.type_ == "Accepted";
+    let told = recorded.conditions.iter().find(accepted);
+    let blind = told.is_some_and(|accepted| accepted.status == "Unknown");
     let status = report::status(
         &recorded,
         &state,
-        false,
+        blind,
         object.metadata.generation.unwrap_or_default(),
         Timestamp::now(),
     );

@@ -53,6 +53,11 @@ pub fn status(
             "The person has not accepted the invitation yet",
         )
     };
+    let member = accepted(
+        "True",
+        Reason::Member,
+        "The person is a member of the organization",
+    );
     let claims = match state {
         State::Unchanged => return status,
         State::Invited => {
@@ -72,21 +77,18 @@ pub fn status(
         }
         State::Member { user_id, saying } => {
             status.user_id = Some(user_id.clone());
-            vec![
-                claim("Ready", "True", saying),
-                accepted(
-                    "True",
-                    Reason::Member,
-                    "The person is a member of the organization",
-                ),
-            ]
+            vec![claim("Ready", "True", saying), member]
         }
         State::Progressing(saying) => {
             let mut claims = vec![
                 claim("Ready", "False", saying),
                 claim("Reconciling", "True", saying),
             ];
-            claims.extend(status.invite_id.is_some().then_some(pending));
+            if status.user_id.is_some() {
+                claims.push(member);
+            } else if status.invite_id.is_some() {
+                claims.push(pending);
+            }
             claims
         }
         State::Stalled(saying) | State::Gone(saying) => {
@@ -213,6 +215,7 @@ mod tests {
     fn every_state_has_its_conditions() {
         let new = OrgInviteStatus::default();
         let invited = recorded();
+        let joined = says(&invited, &member());
         for (record, state, expected) in [
             (&invited, State::Invited, "Ready=True Accepted=False"),
             (&invited, member(), "Ready=True Accepted=True"),
@@ -226,6 +229,11 @@ mod tests {
                 &new,
                 State::Progressing(why()),
                 "Ready=False Reconciling=True",
+            ),
+            (
+                &joined,
+                State::Progressing(why()),
+                "Ready=False Reconciling=True Accepted=True",
             ),
             (
                 &invited,

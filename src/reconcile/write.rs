@@ -6,11 +6,10 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
-use super::cache::is_elided;
 use crate::error::Error;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt, FINALIZER};
 use crate::resources::{OrgInvite, OrgInviteStatus};
-use crate::stored::Stored;
+use crate::stored::{Stored, all_finalizers, is_elided};
 
 /// What became of a write.
 #[derive(Debug)]
@@ -104,9 +103,9 @@ impl Writer {
         if !is_elided(object) {
             return Ok(Some(Cow::Borrowed(object.finalizers())));
         }
-        let now = self.read(object).await?;
-        let same = now.filter(|now| now.resource_version() == object.resource_version());
-        Ok(same.map(|now| Cow::Owned(now.metadata.finalizers.unwrap_or_default())))
+        let now = all_finalizers(&self.api(object), &object.name_any()).await?;
+        let same = now.filter(|(version, _)| *version == object.resource_version());
+        Ok(same.map(|(_, finalizers)| Cow::Owned(finalizers)))
     }
 
     async fn patch(&self, object: &OrgInvite, patch: &serde_json::Value) -> Result<Written, Error> {
