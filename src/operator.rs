@@ -138,6 +138,7 @@ pub async fn run(
         own_namespace: settings.namespace,
         only: settings.organizations,
         filled: Arc::clone(&filled),
+        refusals: parking_lot::Mutex::default(),
         trigger_invites,
         trigger_organizations,
     });

@@ -20,14 +20,20 @@ use kube::{Api, Resource, ResourceExt as _};
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::resources::{GROUP, org_invite, organization};
 use crate::resources::{OrgInvite, OrgInviteSpec, OrgInviteStatus};
 use crate::resources::{Organization, OrganizationSpec, OrganizationStatus};
+use crate::resources::{org_invite, organization};
 
 /// How many objects a page of a list has: each may have 1.5 MB, and the page is read as a whole.
 pub const PAGE: u32 = 32;
 /// How many bytes of an object's finalizers are read.
 const FINALIZERS: usize = 4096;
+const ANNOTATIONS: [&str; 4] = [
+    org_invite::ATTEMPT_ANNOTATION,
+    org_invite::RESEND_ANNOTATION,
+    org_invite::INVITE_ID_ANNOTATION,
+    organization::ACKNOWLEDGE_ANNOTATION,
+];
 /// Stands for finalizers that were not read.
 const ELIDED: &str = "";
 
@@ -96,7 +102,7 @@ impl From<Metadata<Labels>> for ObjectMeta {
     }
 }
 
-/// Annotations of our group.
+/// The annotations that are read.
 fn our_annotations<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<BTreeMap<String, String>>, D::Error> {
@@ -115,7 +121,7 @@ fn our_annotations<'de, D: Deserializer<'de>>(
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut ours = BTreeMap::new();
             while let Some(name) = map.next_key::<String>()? {
-                if name.starts_with(GROUP) {
+                if ANNOTATIONS.contains(&name.as_str()) {
                     ours.insert(name, map.next_value()?);
                 } else {
                     map.next_value::<IgnoredAny>()?;

@@ -1,6 +1,6 @@
 //! What every reconcile needs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
+use parking_lot::Mutex;
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::time::Instant;
 
 use super::cache::{Filled, Invites};
 use super::connection::Link;
@@ -20,6 +22,9 @@ use crate::leadership::{Leadership, Term};
 use crate::metrics::Metrics;
 use crate::resources::{Address, OrgInvite, Organization, Reason};
 use crate::stored::Stored;
+
+/// How long other words of the API server's refusal are not told.
+const ANEW: Duration = Duration::from_mins(5);
 
 /// The waits of the one-e-mail protocol.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +68,8 @@ pub struct Context {
     pub only: Vec<String>,
     /// Which caches have been filled. It says nothing of leadership: a standby's are, too.
     pub filled: Arc<Filled>,
+    /// When the API server's refusal was last told in the status, by the object's UID.
+    pub refusals: Mutex<HashMap<String, Instant>>,
     /// Triggers reconciles of `OrgInvite`s.
     pub trigger_invites: UnboundedSender<ObjectRef<OrgInvite>>,
     /// Triggers reconciles of Organizations.
@@ -164,6 +171,18 @@ impl Context {
         let object = ObjectRef::new(&object.name_any())
             .within(object.metadata.namespace.as_deref().unwrap_or_default());
         self.trigger_invites.send(object).ok();
+    }
+
+    /// Whether the API server's refusal of what is to be written to the object was not told lately; it is now.
+    pub fn is_news(&self, object: &OrgInvite) -> bool {
+        let mut refusals = self.refusals.lock();
+        refusals.retain(|_, told| told.elapsed() < ANEW);
+        let uid = object.uid().unwrap_or_default();
+        let news = !refusals.contains_key(&uid);
+        if news {
+            refusals.insert(uid, Instant::now());
+        }
+        news
     }
 
     /// An `OrgInvite` is gone: others may have the places in line that were kept for it.

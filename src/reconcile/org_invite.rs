@@ -69,12 +69,10 @@ async fn tell_refusal(error: &Error, object: &OrgInvite, context: &Context) {
         return;
     };
     let told = object.status.as_ref().is_some_and(|status| {
-        let generation = object.metadata.generation;
-        status.conditions.iter().any(|one| {
-            one.reason == Reason::WriteRefused.as_str() && one.observed_generation == generation
-        })
+        let conditions = &mut status.conditions.iter();
+        conditions.any(|one| one.reason == Reason::WriteRefused.as_str())
     });
-    if told {
+    if !context.is_news(object) && told {
         // Words that differ each time would be written for ever.
         return;
     }
@@ -175,7 +173,7 @@ async fn take_turn(
     }
     let others: Vec<Arc<OrgInvite>> = all
         .into_iter()
-        .filter(|other| other.uid() != object.uid())
+        .filter(|other| other.metadata.uid != object.metadata.uid)
         .collect();
     let mut turn = Turn {
         context,

@@ -84,7 +84,7 @@ pub fn status(
                 claim("Ready", "False", saying),
                 claim("Reconciling", "True", saying),
             ];
-            if status.user_id.is_some() {
+            if status.user_id.is_some() && status.gone_since.is_none() {
                 claims.push(member);
             } else if status.invite_id.is_some() {
                 claims.push(pending);
@@ -216,6 +216,7 @@ mod tests {
         let new = OrgInviteStatus::default();
         let invited = recorded();
         let joined = says(&invited, &member());
+        let left = says(&joined, &State::Gone(why()));
         for (record, state, expected) in [
             (&invited, State::Invited, "Ready=True Accepted=False"),
             (&invited, member(), "Ready=True Accepted=True"),
@@ -234,6 +235,11 @@ mod tests {
                 &joined,
                 State::Progressing(why()),
                 "Ready=False Reconciling=True Accepted=True",
+            ),
+            (
+                &left,
+                State::Progressing(why()),
+                "Ready=False Reconciling=True Accepted=False",
             ),
             (
                 &invited,

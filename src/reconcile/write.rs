@@ -1,10 +1,12 @@
 //! Every write to an `OrgInvite`. Each carries the resource version that was planned from: rule 7.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::error::Error;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt, FINALIZER};
@@ -35,13 +37,18 @@ pub fn has_finalizer(object: &OrgInvite) -> bool {
 #[derive(Clone)]
 pub struct Writer {
     client: Client,
+    /// Held while finalizers are read anew and written: they may have a megabyte.
+    long: Arc<Mutex<()>>,
 }
 
 impl Writer {
     /// A writer that uses `client`.
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            long: Arc::default(),
+        }
     }
 
     fn api(&self, object: &OrgInvite) -> Api<Stored<OrgInvite>> {
@@ -56,16 +63,21 @@ impl Writer {
             "annotations": {ATTEMPT_ANNOTATION: text},
         });
         if !has_finalizer(object) {
-            let Some(finalizers) = self.finalizers(object).await? else {
-                return Ok(Written::Conflict);
-            };
-            metadata["finalizers"] = with_finalizer(&finalizers);
+            if is_elided(object) {
+                let Written::Done(held) = self.hold(object).await? else {
+                    return Ok(Written::Conflict);
+                };
+                metadata["resourceVersion"] = json!(held.resource_version());
+            } else {
+                metadata["finalizers"] = with_finalizer(object.finalizers());
+            }
         }
         self.patch(object, &json!({"metadata": metadata})).await
     }
 
     /// Sets the finalizer.
     pub async fn hold(&self, object: &OrgInvite) -> Result<Written, Error> {
+        let _alone = self.alone(object).await;
         let Some(finalizers) = self.finalizers(object).await? else {
             return Ok(Written::Conflict);
         };
@@ -81,6 +93,7 @@ impl Writer {
 
     /// Removes the finalizer.
     pub async fn release(&self, object: &OrgInvite) -> Result<Written, Error> {
+        let _alone = self.alone(object).await;
         let Some(finalizers) = self.finalizers(object).await? else {
             return Ok(Written::Conflict);
         };
@@ -93,6 +106,14 @@ impl Writer {
             &json!({"metadata": {"resourceVersion": object.resource_version(), "finalizers": rest}}),
         )
         .await
+    }
+
+    async fn alone(&self, object: &OrgInvite) -> Option<MutexGuard<'_, ()>> {
+        if is_elided(object) {
+            Some(self.long.lock().await)
+        } else {
+            None
+        }
     }
 
     /// All finalizers of the object; `None` when it is not as it was any more.

@@ -219,6 +219,7 @@ fn context(
         own_namespace: "operator".to_owned(),
         only: Vec::new(),
         filled,
+        refusals: parking_lot::Mutex::default(),
         trigger_invites,
         trigger_organizations,
     }
