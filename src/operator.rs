@@ -191,7 +191,9 @@ pub async fn run(
         () = begin_terms(terms, &context) => {}
         _ = &mut election => tracing::error!("the election ended"),
         () = watch_namespaces(&context, namespace_writer) => tracing::error!("the watch on namespaces ended"),
-        () = context.invites.clone().follow_crowds(crowds, |other| context.trigger(other)) => {}
+        () = context.invites.clone().follow_crowds(crowds, |other| context.trigger(other)) => {
+            tracing::error!("nobody follows the OrgInvites that are many for one address");
+        }
         () = watch_secrets(&context) => tracing::error!("the watch on Secrets ended"),
         () = until(stopped).then(|()| tokio::time::sleep(overdue)) => {
             tracing::error!("what is under way did not end in time: the Lease is left to expire");

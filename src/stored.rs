@@ -26,8 +26,9 @@ use crate::resources::{org_invite, organization};
 
 /// How many objects a page of a list has: each may have 1.5 MB, and the page is read as a whole.
 pub const PAGE: u32 = 32;
-/// How many bytes of an object's finalizers are read.
+/// How many bytes of an object's finalizers are read, with what it costs to hold each.
 const FINALIZERS: usize = 4096;
+/// The annotations that mean something.
 const ANNOTATIONS: [&str; 4] = [
     org_invite::ATTEMPT_ANNOTATION,
     org_invite::RESEND_ANNOTATION,
@@ -71,34 +72,20 @@ struct Metadata<L> {
     uid: Option<String>,
 }
 
-impl<L> Metadata<L> {
-    fn split(self) -> (ObjectMeta, L) {
-        let metadata = ObjectMeta {
-            annotations: self.annotations,
-            creation_timestamp: self.creation_timestamp,
-            deletion_timestamp: self.deletion_timestamp,
-            finalizers: self.finalizers,
-            generation: self.generation,
-            name: self.name,
-            namespace: self.namespace,
-            resource_version: self.resource_version,
-            uid: self.uid,
-            ..ObjectMeta::default()
-        };
-        (metadata, self.labels)
-    }
-}
-
-impl From<Metadata<IgnoredAny>> for ObjectMeta {
-    fn from(read: Metadata<IgnoredAny>) -> Self {
-        read.split().0
-    }
-}
-
-impl From<Metadata<Labels>> for ObjectMeta {
-    fn from(read: Metadata<Labels>) -> Self {
-        let (metadata, labels) = read.split();
-        Self { labels, ..metadata }
+impl<L> From<Metadata<L>> for ObjectMeta {
+    fn from(read: Metadata<L>) -> Self {
+        Self {
+            annotations: read.annotations,
+            creation_timestamp: read.creation_timestamp,
+            deletion_timestamp: read.deletion_timestamp,
+            finalizers: read.finalizers,
+            generation: read.generation,
+            name: read.name,
+            namespace: read.namespace,
+            resource_version: read.resource_version,
+            uid: read.uid,
+            ..Self::default()
+        }
     }
 }
 
@@ -177,7 +164,7 @@ pub fn is_ours(finalizer: &str) -> bool {
     [org_invite::FINALIZER, organization::FINALIZER].contains(&finalizer)
 }
 
-/// Whether some of the object's finalizers were not read; [`all_finalizers`] has them.
+/// Whether some of the object's finalizers were not read; [`finalizers`] has them.
 #[must_use]
 pub fn is_elided<K: Resource>(object: &K) -> bool {
     object
@@ -186,11 +173,12 @@ pub fn is_elided<K: Resource>(object: &K) -> bool {
         .any(|finalizer| finalizer == ELIDED)
 }
 
-/// All finalizers of the object as the API server has it now, with its resource version; `None` when it is gone.
-pub async fn all_finalizers<K>(
-    api: &Api<K>,
-    name: &str,
-) -> Result<Option<(Option<String>, Vec<String>)>, kube::Error>
+/// All finalizers of the object, those that were not read from the API server; `None` when it is not as it was
+/// any more.
+pub async fn finalizers<'a, K>(
+    api: &Api<Stored<K>>,
+    object: &'a K,
+) -> Result<Option<Cow<'a, [String]>>, kube::Error>
 where
     K: Resource<DynamicType = ()> + Clone,
 {
@@ -205,11 +193,17 @@ where
     struct Object {
         metadata: Whole,
     }
+    if !is_elided(object) {
+        return Ok(Some(Cow::Borrowed(object.finalizers())));
+    }
     let request = Request::new(api.resource_url())
-        .get_metadata(name, &GetParams::default())
+        .get_metadata(&object.name_any(), &GetParams::default())
         .map_err(kube::Error::BuildRequest)?;
-    match api.clone().into_client().request::<Object>(request).await {
-        Ok(Object { metadata }) => Ok(Some((metadata.resource_version, metadata.finalizers))),
+    match api.clone().into_client().request(request).await {
+        Ok(Object { metadata }) => {
+            let same = metadata.resource_version == object.resource_version();
+            Ok(same.then_some(Cow::Owned(metadata.finalizers)))
+        }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(None),
         Err(error) => Err(error),
     }
@@ -266,7 +260,12 @@ where
     K: Resource<DynamicType = ()>,
 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let metadata: ObjectMeta = Only::<Labels>::deserialize(deserializer)?.metadata.into();
+        let mut read = Only::<Labels>::deserialize(deserializer)?.metadata;
+        let labels = read.labels.take();
+        let metadata = ObjectMeta {
+            labels,
+            ..read.into()
+        };
         Ok(Self(metadata.into_response_partial()))
     }
 }

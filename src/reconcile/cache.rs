@@ -107,7 +107,8 @@ impl Invites {
 
     /// Passes the events that `store` was written from on, keeps the index, and calls `affected` with
     /// each other object for the address of an object that changed, and with every object after a list:
-    /// what it shows counts once it is complete, and what went meanwhile has no event.
+    /// what it shows counts once it is complete, and what went meanwhile has no event. Crowds are left to
+    /// [`Invites::follow_crowds`].
     pub fn follow<S>(
         self,
         events: S,

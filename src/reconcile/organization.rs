@@ -32,7 +32,7 @@ use crate::plan::Saying;
 use crate::resources::organization::TokenStatus;
 use crate::resources::organization::{ACKNOWLEDGE_ANNOTATION, FINALIZER};
 use crate::resources::{Address, OrgInvite, Organization, Reason};
-use crate::stored::{Stored, all_finalizers, is_elided};
+use crate::stored::{Stored, finalizers};
 
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -163,18 +163,17 @@ fn needed_by(name: &str, context: &Context) -> usize {
 /// Sets or removes the finalizer. A conflict is planned again by its own event.
 async fn hold(object: &Organization, hold: bool, context: &Context) -> Result<(), Error> {
     let api: Api<Stored<Organization>> = Api::all(context.client.clone());
-    let (version, others) = if is_elided(object) {
-        match all_finalizers(&api, &object.name_any()).await? {
-            Some(now) if now.0 == object.resource_version() => now,
-            _ => return Ok(()),
-        }
-    } else {
-        (object.resource_version(), object.finalizers().to_vec())
+    let Some(all) = finalizers(&api, object).await? else {
+        return Ok(());
     };
-    let others = others.iter().map(String::as_str);
-    let others = others.filter(|one| *one != FINALIZER);
+    let others = all
+        .iter()
+        .map(String::as_str)
+        .filter(|one| *one != FINALIZER);
     let finalizers: Vec<&str> = others.chain(hold.then_some(FINALIZER)).collect();
-    let patch = json!({"metadata": {"resourceVersion": version, "finalizers": finalizers}});
+    let patch = json!({"metadata": {
+        "resourceVersion": object.resource_version(), "finalizers": finalizers,
+    }});
     match api
         .patch(
             &object.name_any(),

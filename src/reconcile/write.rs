@@ -1,6 +1,5 @@
 //! Every write to an `OrgInvite`. Each carries the resource version that was planned from: rule 7.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use kube::api::{Patch, PatchParams};
@@ -11,7 +10,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::error::Error;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt, FINALIZER};
 use crate::resources::{OrgInvite, OrgInviteStatus};
-use crate::stored::{Stored, all_finalizers, is_elided};
+use crate::stored::{Stored, finalizers, is_elided};
 
 /// What became of a write.
 #[derive(Debug)]
@@ -78,14 +77,14 @@ impl Writer {
     /// Sets the finalizer.
     pub async fn hold(&self, object: &OrgInvite) -> Result<Written, Error> {
         let _alone = self.alone(object).await;
-        let Some(finalizers) = self.finalizers(object).await? else {
+        let Some(all) = finalizers(&self.api(object), object).await? else {
             return Ok(Written::Conflict);
         };
         self.patch(
             object,
             &json!({"metadata": {
                 "resourceVersion": object.resource_version(),
-                "finalizers": with_finalizer(&finalizers),
+                "finalizers": with_finalizer(&all),
             }}),
         )
         .await
@@ -94,10 +93,10 @@ impl Writer {
     /// Removes the finalizer.
     pub async fn release(&self, object: &OrgInvite) -> Result<Written, Error> {
         let _alone = self.alone(object).await;
-        let Some(finalizers) = self.finalizers(object).await? else {
+        let Some(all) = finalizers(&self.api(object), object).await? else {
             return Ok(Written::Conflict);
         };
-        let rest: Vec<&String> = finalizers
+        let rest: Vec<&String> = all
             .iter()
             .filter(|finalizer| *finalizer != FINALIZER)
             .collect();
@@ -108,25 +107,13 @@ impl Writer {
         .await
     }
 
+    /// The turn to read an object's finalizers anew and to write them, when they are that long.
     async fn alone(&self, object: &OrgInvite) -> Option<MutexGuard<'_, ()>> {
         if is_elided(object) {
             Some(self.long.lock().await)
         } else {
             None
         }
-    }
-
-    /// All finalizers of the object; `None` when it is not as it was any more.
-    async fn finalizers<'a>(
-        &self,
-        object: &'a OrgInvite,
-    ) -> Result<Option<Cow<'a, [String]>>, Error> {
-        if !is_elided(object) {
-            return Ok(Some(Cow::Borrowed(object.finalizers())));
-        }
-        let now = all_finalizers(&self.api(object), &object.name_any()).await?;
-        let same = now.filter(|(version, _)| *version == object.resource_version());
-        Ok(same.map(|(_, finalizers)| Cow::Owned(finalizers)))
     }
 
     async fn patch(&self, object: &OrgInvite, patch: &serde_json::Value) -> Result<Written, Error> {

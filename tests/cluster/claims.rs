@@ -163,11 +163,7 @@ async fn what_an_heir_may_not_have_is_not_handed_over() {
     world.start_operator();
     let there = second_namespace(&world).await;
     let holder = world.manifest("jane", "jane@example.com", "ORGANIZATION_BILLING_ADMIN");
-    let old = world
-        .invites()
-        .create(&PostParams::default(), &holder)
-        .await
-        .unwrap();
+    let old = world.create(&holder).await;
     let id = invite_id(&world.state("jane", "Invited").await);
     let api: Api<OrgInvite> = Api::namespaced(world.client.clone(), &there);
     let object = world.manifest_in(&there, "jane", "jane@example.com", "ORGANIZATION_MEMBER");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::ListParams;
 use support::fake_astro::{Answer, Fault, Operation, Times};
 
 use crate::world::{World, invite_id, uid};
@@ -100,11 +100,7 @@ async fn what_fails_is_told_once_and_not_for_each_retry() {
     world.apply("jane", "jane@example.com").await;
     let object = world.state("jane", "Invited").await;
     let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
-    world
-        .invites()
-        .create(&PostParams::default(), &owner)
-        .await
-        .unwrap();
+    world.create(&owner).await;
     world.state("boss", "NotPermitted").await;
     until_told(&world, "boss", &[("NotPermitted", 1)]).await;
 

@@ -877,6 +877,21 @@ fn finalizers(count: usize) -> Vec<String> {
         .collect()
 }
 
+/// The object's finalizers once they are not these any more.
+async fn other_finalizers<K>(api: &Api<K>, name: &str, these: &[String]) -> Vec<String>
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+{
+    loop {
+        let object = api.get(name).await.unwrap();
+        let finalizers = object.meta().finalizers.clone().unwrap_or_default();
+        if finalizers != these {
+            return finalizers;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// The most memory that the process had, in MiB.
 fn peak_memory(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
@@ -890,7 +905,7 @@ async fn objects_of_a_megabyte_do_not_fill_the_memory() {
     const OBJECTS: u32 = 50;
     let mut world = World::prepare(json!({})).await;
     let intruder = Intruder::enter(&world, "evil").await;
-    // Half of it long, and half of it as many as there can be: the same one is told once in `managedFields`.
+    // Long ones, and many, which cost the most to read: `managedFields` tell the same one once.
     let many = [finalizers(1_500), vec!["f".to_owned(); 40_000]].concat();
     let metadata = json!({"finalizers": many});
     let (intruding, there, full) = (&intruder, &world, &metadata);
@@ -955,16 +970,7 @@ async fn other_finalizers_stay_as_they_are_however_many_there_are() {
             world.astro.live_invites("jane@example.com").is_empty()
         })
         .await;
-    let released = async {
-        loop {
-            let object = api.get("jane").await.unwrap();
-            let finalizers = object.metadata.finalizers.unwrap_or_default();
-            if finalizers != held {
-                return finalizers;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
+    let released = other_finalizers(&api, "jane", &held);
     let left = world.in_time("it lets go", released).await;
     assert_eq!(left, others);
     let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
@@ -975,17 +981,35 @@ async fn other_finalizers_stay_as_they_are_however_many_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn other_finalizers_of_an_organization_stay_as_they_are() {
+    let mut world = World::prepare(json!({})).await;
+    let others = finalizers(100);
+    let metadata = json!({"metadata": {"finalizers": others}});
+    world.edit_organization(metadata).await;
+    world.start_operator();
+    world.organization_is("Connected").await;
+    let api: Api<Organization> = Api::all(world.client.clone());
+    let held = api.get(&world.organization).await.unwrap();
+    let ours = "iam.astronomer.io/organization".to_owned();
+    let both = [others.as_slice(), &[ours]].concat();
+    assert_eq!(held.metadata.finalizers, Some(both.clone()));
+    api.delete(&world.organization, &DeleteParams::default())
+        .await
+        .unwrap();
+    let released = other_finalizers(&api, &world.organization, &both);
+    assert_eq!(world.in_time("it lets go", released).await, others);
+    let free = json!({"metadata": {"finalizers": null}});
+    world.edit_organization(free).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_api_server_does_not_take_is_told_in_the_status() {
     let world = World::start().await;
     // An attempt beside it is more than all annotations of an object may have.
     let mut object = world.manifest("jane", "jane@example.com", MEMBER);
     let long = "x".repeat(256 * 1024 - 50);
     object.metadata.annotations = Some([("test/long".to_owned(), long)].into());
-    world
-        .invites()
-        .create(&PostParams::default(), &object)
-        .await
-        .unwrap();
+    world.create(&object).await;
     let refused = world.state("jane", "WriteRefused").await;
     let ready = condition(&refused, "Ready").unwrap();
     assert_eq!(ready.status, "False");

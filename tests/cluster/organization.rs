@@ -66,11 +66,7 @@ async fn it_counts_its_invites_and_tells_what_the_token_may_do() {
         .unwrap();
     world.state("ann", "Accepted").await;
     let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
-    world
-        .invites()
-        .create(&PostParams::default(), &owner)
-        .await
-        .unwrap();
+    world.create(&owner).await;
     world.state("boss", "NotPermitted").await;
     let eve = world.invites().get("eve").await.unwrap();
     world.delete("eve").await;

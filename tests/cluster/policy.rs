@@ -12,11 +12,7 @@ use crate::world::{World, condition, invite_id};
 async fn refused_by_allow_nothing_is_sent_until_it_allows() {
     let world = World::start().await;
     let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
-    world
-        .invites()
-        .create(&PostParams::default(), &owner)
-        .await
-        .unwrap();
+    world.create(&owner).await;
     let object = world.state("boss", "NotPermitted").await;
     assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
     assert!(

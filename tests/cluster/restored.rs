@@ -1,7 +1,7 @@
 //! A cluster that was restored from an old backup writes to nobody who may have been written to since.
 
 use jiff::{SignedDuration, Timestamp};
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Patch, PatchParams};
 use kube::core::ObjectMeta;
 use kube::runtime::wait::await_condition;
 use kube::{Api, ResourceExt};
@@ -33,11 +33,7 @@ async fn restore(world: &World, name: &str) {
         spec: object.spec.clone(),
         status: None,
     };
-    world
-        .invites()
-        .create(&PostParams::default(), &restored)
-        .await
-        .unwrap();
+    world.create(&restored).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -300,8 +300,12 @@ impl World {
     /// Creates an OrgInvite for a member.
     pub async fn apply(&self, name: &str, email: &str) -> OrgInvite {
         let object = self.manifest(name, email, "ORGANIZATION_MEMBER");
+        self.create(&object).await
+    }
+
+    pub async fn create(&self, object: &OrgInvite) -> OrgInvite {
         self.invites()
-            .create(&PostParams::default(), &object)
+            .create(&PostParams::default(), object)
             .await
             .unwrap()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use support::fake_astro::Operation;
 
-use super::{check_emails, lags, tell_cpu, whole};
+use super::{answers, check_emails, lags, tell_cpu, whole};
 use crate::cost::{Mark, Spent};
 use crate::load;
 use crate::report::{Outcome, float};
@@ -92,11 +92,7 @@ pub async fn paced(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
 
     let mut outcome = Outcome::new("paced", objects);
     outcome.tell_percentiles("applied to Ready", &mut lags(&requests, &seen.ready));
-    let mut answers: Vec<Duration> = requests
-        .values()
-        .map(|(sent, answered)| answered.duration_since(*sent))
-        .collect();
-    outcome.tell_percentiles("of it the answer to apply", &mut answers);
+    outcome.tell_percentiles("of it the answer to apply", &mut answers(&requests));
     tell_cpu(&mut outcome, &spent, objects);
     outcome.tell_memory(world.memory()?);
     check_creation(&mut outcome, &world, &spent, objects);

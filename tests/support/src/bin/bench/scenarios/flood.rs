@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use kube::Api;
@@ -12,7 +12,7 @@ use support::fake_astro::Operation;
 
 use super::creation::start;
 use super::floor::create_and_write;
-use super::{check_emails, lags, tell_cpu};
+use super::{answers, check_emails, lags, now, tell_cpu};
 use crate::load::{self, Requests};
 use crate::report::Outcome;
 use crate::witness::Witness;
@@ -39,11 +39,10 @@ pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
 
     let intruders = world.intruders().await?;
     let mut watching = Witness::of_these(intruders.clone()).await?;
-    let (first, last) = (2 * GOOD, 2 * GOOD + objects);
-    let middle = first + objects / 2;
-    load::create_in(&intruders, &world, first..middle).await?;
+    let (first, second) = halves(objects);
+    load::create_in(&intruders, &world, first).await?;
     let (flood, good) = tokio::try_join!(
-        load::create_in(&intruders, &world, middle..last),
+        load::create_in(&intruders, &world, second),
         load::create(&world, GOOD..2 * GOOD),
     )?;
     let seen = witness
@@ -88,11 +87,11 @@ pub async fn flood(setup: &Setup, objects: usize) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-fn answers(requests: &Requests) -> Vec<Duration> {
-    requests
-        .values()
-        .map(|(sent, answered)| answered.duration_since(*sent))
-        .collect()
+/// The numbers of those that are not allowed: what is there when the allowed ones come, and what is on its way.
+fn halves(objects: usize) -> (Range<usize>, Range<usize>) {
+    let first = 2 * GOOD;
+    let (middle, last) = (first + objects / 2, first + objects);
+    (first..middle, middle..last)
 }
 
 /// The second half of a flood is created while the statuses of the first are written, and beside it the allowed ones
@@ -104,16 +103,15 @@ async fn without_operator(
     let world = World::prepare(setup, Interval("5m")).await?;
     let mut witness = Witness::of(&world).await?;
     let intruders = world.intruders().await?;
-    let (first, last) = (2 * GOOD, 2 * GOOD + objects);
-    let middle = first + objects / 2;
-    load::create_in(&intruders, &world, first..middle).await?;
+    let (first, second) = halves(objects);
+    load::create_in(&intruders, &world, first.clone()).await?;
     let good = stream::iter(GOOD..2 * GOOD)
         .map(|number| create_and_write(&world, number))
         .buffer_unordered(GOOD)
         .try_collect();
     let (_, (), good) = tokio::try_join!(
-        load::create_in(&intruders, &world, middle..last),
-        refuse(&intruders, first..middle),
+        load::create_in(&intruders, &world, second),
+        refuse(&intruders, first),
         good,
     )?;
     let seen = witness
@@ -126,9 +124,7 @@ async fn without_operator(
 
 /// Writes the status of who is not allowed.
 async fn refuse(api: &Api<Invite>, numbers: Range<usize>) -> anyhow::Result<()> {
-    let now = jiff::Timestamp::now()
-        .round(jiff::Unit::Second)?
-        .to_string();
+    let now = now()?;
     let conditions = [("Ready", "False"), ("Stalled", "True")].map(|(kind, value)| {
         json!({
             "type": kind, "status": value, "reason": "NotPermitted", "observedGeneration": 1,

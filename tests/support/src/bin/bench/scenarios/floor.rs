@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use super::{lags, whole};
+use super::{lags, now, whole};
 use crate::load::Requests;
 use crate::report::Outcome;
 use crate::witness::Witness;
@@ -57,9 +57,7 @@ pub(super) async fn create_and_write(
     let object = api
         .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
         .await?;
-    let now = jiff::Timestamp::now()
-        .round(jiff::Unit::Second)?
-        .to_string();
+    let now = now()?;
     let patch = json!({
         "metadata": {"resourceVersion": object.metadata.resource_version},
         "status": {

@@ -113,6 +113,20 @@ impl Scenario {
     }
 }
 
+/// How long each request's answer took.
+fn answers(requests: &Requests) -> Vec<Duration> {
+    requests
+        .values()
+        .map(|(sent, answered)| answered.duration_since(*sent))
+        .collect()
+}
+
+/// Now, as a status has it.
+fn now() -> anyhow::Result<String> {
+    let now = jiff::Timestamp::now().round(jiff::Unit::Second)?;
+    Ok(now.to_string())
+}
+
 /// How long it took from each request's sending until `when`.
 fn lags(requests: &Requests, when: &HashMap<String, Instant>) -> Vec<Duration> {
     requests
