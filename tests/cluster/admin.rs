@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::{MetricsExposition, OpenMetricsType, OpenMetricsValue};
 use orginvite_operator::metrics::families;
@@ -451,26 +451,7 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
     ]);
     grant(&world, "own", own).await;
-    // What is granted is known to the API server a moment later.
-    let reviews: Api<k8s_openapi::api::authorization::v1::SubjectAccessReview> =
-        Api::all(world.client.clone());
-    let review = serde_json::from_value(json!({"spec": {"user": world.user, "resourceAttributes":
-        {"group": "iam.astronomer.io", "resource": "orginvites", "verb": "list"}}}))
-    .unwrap();
-    world
-        .in_time("the right is granted", async {
-            while !reviews
-                .create(&PostParams::default(), &review)
-                .await
-                .unwrap()
-                .status
-                .unwrap()
-                .allowed
-            {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        })
-        .await;
+    world.until_permitted(&world.user, "list", None).await;
     world.start_operator_in_group(None, &[]);
     world
         .until("namespaces are refused", || {

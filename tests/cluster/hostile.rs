@@ -56,6 +56,9 @@ impl Intruder {
             .create(&PostParams::default(), &binding)
             .await
             .unwrap();
+        world
+            .until_permitted(&user, "create", Some(&namespace))
+            .await;
         let client = world.client_of(&user).await;
         Self { namespace, client }
     }

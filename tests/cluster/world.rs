@@ -15,7 +15,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use orginvite_operator::resources::{OrgInvite, Organization, crds};
 use serde_json::{Value, json};
-use support::control_plane::ControlPlane;
+use support::control_plane::{ControlPlane, until_permitted};
 use support::fake_astro::{FakeAstro, Gate, HoldPoint, Operation, SECRET_PREFIX};
 use support::operator::Operator;
 
@@ -186,6 +186,12 @@ impl World {
     /// A client of a user in no group: who may do what RBAC grants.
     pub async fn client_of(&self, user: &str) -> Client {
         self.plane.client_for(user, None).await.unwrap()
+    }
+
+    /// Returns once RBAC lets the user do that to OrgInvites of the namespace, or of all.
+    pub async fn until_permitted(&self, user: &str, verb: &str, namespace: Option<&str>) {
+        let granted = until_permitted(&self.client, user, verb, namespace);
+        self.in_time("the right is granted", granted).await.unwrap();
     }
 
     fn kubeconfig(&self, user: &str) -> PathBuf {

@@ -1,5 +1,7 @@
 //! Single requests to the API server, to see what is refused.
 
+use std::time::{Duration, Instant};
+
 use http::Request;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::installation::Installation;
 use crate::pods::account;
+use crate::tools::DEADLINE;
 
 /// The API group and version of Leases.
 pub const LEASES: &str = "coordination.k8s.io/v1";
@@ -110,6 +113,18 @@ impl Caller {
         Self {
             client: Client::try_from(config).unwrap(),
             admin: installation.client.clone(),
+        }
+    }
+
+    /// The answer to what must be permitted: what is granted is known to the API server a moment later.
+    pub async fn call_granted(&self, call: &Call) -> (u16, String) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let answer = self.call(call).await;
+            if answer.0 != 403 || Instant::now() > deadline {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use kube::Client;
 use serde_json::{Value, json};
-use support::control_plane::ControlPlane;
+use support::control_plane::{ControlPlane, until_permitted};
 use support::fake_astro::{FakeAstro, SECRET_PREFIX};
 use support::operator::Operator;
 use tempfile::TempDir;
@@ -162,6 +162,9 @@ impl Installation {
             &who,
         ])
         .await;
+        let granted = until_permitted(&self.client, &user, "create", Some(&self.team));
+        let granted = tokio::time::timeout(DEADLINE, granted).await;
+        granted.expect("the right is granted").unwrap();
         let kubeconfig = self.plane.kubeconfig_for(&user, None).unwrap();
         Kubectl::with(self.plane, &kubeconfig).await
     }

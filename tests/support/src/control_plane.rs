@@ -22,9 +22,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use k8s_openapi::api::authorization::v1::SubjectAccessReview;
+use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use parking_lot::Mutex;
+use serde_json::json;
 
 pub use assets::{ETCD_VERSION, HELM_VERSION, KUBERNETES_VERSION};
 pub use audit::AuditEntry;
@@ -192,6 +195,27 @@ async fn client(kubeconfig: &Path) -> Result<Client> {
     let kubeconfig = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
+}
+
+/// Returns once the user may do that to OrgInvites of the namespace, or of all: what RBAC grants is known to the API
+/// server's authorizer a moment after it was written.
+pub async fn until_permitted(
+    client: &Client,
+    user: &str,
+    verb: &str,
+    namespace: Option<&str>,
+) -> Result<()> {
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let review = serde_json::from_value(json!({"spec": {"user": user, "resourceAttributes":
+        {"group": GROUP, "resource": "orginvites", "verb": verb, "namespace": namespace}}}))?;
+    let allowed = async || -> Result<bool> {
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        Ok(answer.status.is_some_and(|status| status.allowed))
+    };
+    while !allowed().await? {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
 }
 
 /// The supervisor process as its parent sees it.
