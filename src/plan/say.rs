@@ -43,7 +43,13 @@ pub(super) fn braked(facts: &Facts<'_>) -> Plan {
         || facts.request.is_some()
         || (facts.record.invite_id.is_some() && facts.record.role != Some(facts.role))
         || expired(facts);
-    let state = match (settled, wanted) {
+    // Such as an Organization that was not ready: it is, and this is what keeps everything from going on now.
+    let outdated = facts
+        .record
+        .conditions
+        .iter()
+        .any(|one| one.type_ == "Reconciling");
+    let state = match (settled, wanted || outdated) {
         // The last truth holds, and a thousand objects need not say that it is doubted.
         (true, false) => State::Unchanged,
         (true, true) => State::Obscured(saying),

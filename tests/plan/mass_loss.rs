@@ -2,7 +2,8 @@
 
 use jiff::ToSpan;
 use orginvite_operator::plan::{Doubt, Found, Lookup, Own, Sight, Step};
-use orginvite_operator::resources::OrgInviteStatus;
+use orginvite_operator::resources::conditions::{self, Claim};
+use orginvite_operator::resources::{OrgInviteStatus, Reason};
 
 use crate::case::{ADMIN, Case, MEMBER, attempt, expired, found, now, pending, recorded};
 use crate::table::{adopt, table};
@@ -35,6 +36,25 @@ fn more_people_are_missing_than_is_believed() {
             braked(recorded()),
             Step::Rest,
             "Unchanged",
+        ),
+        (
+            "but not what kept it from going on before",
+            braked(OrgInviteStatus {
+                conditions: conditions::merge(
+                    &[],
+                    &[Claim {
+                        kind: "Reconciling",
+                        status: "True",
+                        reason: Reason::WriteRefused,
+                        message: String::new(),
+                    }],
+                    1,
+                    now(),
+                ),
+                ..recorded()
+            }),
+            Step::Rest,
+            "PeopleMissing",
         ),
         (
             "also of a member",
