@@ -4,8 +4,8 @@
 /// delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The Kubernetes API server did not take a write.
-    #[error("the Kubernetes API server did not take a write: {0}")]
+    /// The Kubernetes API server did not do what it was asked for.
+    #[error("the Kubernetes API server did not do what it was asked for: {0}")]
     Kube(#[from] kube::Error),
     /// Something that must be JSON is not.
     #[error("cannot write JSON: {0}")]
@@ -13,15 +13,19 @@ pub enum Error {
 }
 
 impl Error {
-    /// The API server's word, when it refused what was to be written and will go on to.
+    /// What is told of it in the object's status, when the API server refused what was to be written and will go on
+    /// to.
     #[must_use]
-    pub fn refusal(&self) -> Option<&str> {
+    pub fn refusal(&self) -> Option<String> {
         match self {
             Self::Kube(kube::Error::Api(status))
                 if (400..500).contains(&status.code)
                     && ![401, 404, 408, 409, 429].contains(&status.code) =>
             {
-                Some(&status.message)
+                let words: String = status.message.chars().take(1000).collect();
+                Some(format!(
+                    "The API server refuses what has to be written to this object: {words}. Nothing goes on before that is taken; it is tried again"
+                ))
             }
             _ => None,
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, ResourceExt};
@@ -173,16 +174,20 @@ impl Context {
         self.trigger_invites.send(object).ok();
     }
 
-    /// Whether the API server's refusal of what is to be written to the object was not told lately; it is now.
-    pub fn is_news(&self, object: &OrgInvite) -> bool {
+    /// Whether the API server's refusal of what is to be written to an object with those conditions is to be told now:
+    /// words that differ each time would be written for ever.
+    pub fn refusal_is_news(&self, object: &impl ResourceExt, conditions: &[Condition]) -> bool {
+        let told = conditions
+            .iter()
+            .any(|one| one.reason == Reason::WriteRefused.as_str());
         let mut refusals = self.refusals.lock();
         refusals.retain(|_, told| told.elapsed() < ANEW);
         let uid = object.uid().unwrap_or_default();
-        let news = !refusals.contains_key(&uid);
-        if news {
+        let lately = refusals.contains_key(&uid);
+        if !lately {
             refusals.insert(uid, Instant::now());
         }
-        news
+        !(told && lately)
     }
 
     /// An `OrgInvite` is gone: others may have the places in line that were kept for it.

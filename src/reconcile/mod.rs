@@ -4,6 +4,7 @@ mod act;
 pub mod cache;
 pub mod connection;
 pub mod context;
+mod disconnected;
 pub mod events;
 pub mod memory;
 mod observe;

@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 
 use super::connection::{Connection, Link};
 use super::context::Context;
+use super::disconnected;
 use super::memory::{Memory, Occasion};
 use super::observe::freshened;
 use super::report;
@@ -62,42 +63,20 @@ pub async fn reconcile(object: Arc<OrgInvite>, context: Arc<Context>) -> Result<
 
 /// Tells what the API server refuses where people look.
 async fn tell_refusal(error: &Error, object: &OrgInvite, context: &Context) {
-    let Some(words) = error
+    let Some(message) = error
         .refusal()
         .filter(|_| context.leadership.term().is_some())
     else {
         return;
     };
-    let told = object.status.as_ref().is_some_and(|status| {
-        let conditions = &mut status.conditions.iter();
-        conditions.any(|one| one.reason == Reason::WriteRefused.as_str())
-    });
-    if !context.is_news(object) && told {
-        // Words that differ each time would be written for ever.
+    let conditions = object.status.as_ref().map(|status| &*status.conditions);
+    if !context.refusal_is_news(object, conditions.unwrap_or_default()) {
         return;
     }
-    let words: String = words.chars().take(1000).collect();
-    let message = format!(
-        "The API server refuses what has to be written to this object: {words}. Nothing goes on before that is taken; it is tried again"
-    );
     let reason = Reason::WriteRefused;
+    let state = disconnected::meanwhile(object, Saying { reason, message });
     // What is refused as well is in the log.
-    say(
-        context,
-        object,
-        meanwhile(object, Saying { reason, message }),
-    )
-    .await
-    .ok();
-}
-
-/// What keeps everything from going on is said so, and what is recorded holds as far as anybody knows.
-fn meanwhile(object: &OrgInvite, saying: Saying) -> State {
-    if claims::recorded(object).is_some() {
-        State::Obscured(saying)
-    } else {
-        State::Progressing(saying)
-    }
+    say(context, object, state).await.ok();
 }
 
 async fn attend(
@@ -131,7 +110,7 @@ async fn attend(
     let connection = match context.link(&term, &object.spec.organization_ref.name) {
         Link::Up(connection) => connection,
         Link::Down(saying) => {
-            return without_organization(context, &term, object, &address, saying).await;
+            return disconnected::reconcile(context, &term, object, &address, saying).await;
         }
         // What comes up triggers everybody.
         Link::NotYet => return Ok(Action::await_change()),
@@ -186,67 +165,12 @@ async fn take_turn(
     turn.take(&others).await
 }
 
-/// The Organization is missing or not ready: nothing can be observed.
-async fn without_organization(
-    context: &Context,
-    term: &Term,
-    object: &OrgInvite,
-    address: &Address,
-    saying: Saying,
-) -> Result<Action, Error> {
-    if object.metadata.deletion_timestamp.is_some() {
-        let retain = object.spec.deletion_policy == DeletionPolicy::Retain;
-        let open = claims::is_open(object);
-        if retain && open {
-            // As with an Organization: an e-mail that is on its way could be sent twice else.
-            let last_call = term.last_call(address).await.unwrap_or(term.began);
-            let settles_at = last_call.max(term.began) + context.timing.settle;
-            let wait = settles_at.saturating_duration_since(Instant::now());
-            if !wait.is_zero() {
-                let message = format!(
-                    "{}. The object goes once an e-mail that may be on its way has had time to arrive",
-                    saying.message
-                );
-                let saying = Saying { message, ..saying };
-                say(context, object, State::Progressing(saying)).await?;
-                return Ok(Action::requeue(wait));
-            }
-        }
-        let nothing = claims::invite(object).is_none() && !open;
-        let heir = |other: &Arc<OrgInvite>| {
-            other.uid() != object.uid()
-                && other.metadata.deletion_timestamp.is_none()
-                && other.spec.organization_ref == object.spec.organization_ref
-        };
-        if nothing
-            && !retain
-            && claims::recorded(object).is_some()
-            && saying.reason != Reason::OrganizationNotFound
-            && context.invites.for_address(address).iter().any(heir)
-        {
-            let message = format!(
-                "{}. Another OrgInvite for the address takes over what is recorded here once that is mended",
-                saying.message
-            );
-            let saying = Saying { message, ..saying };
-            return say(context, object, State::Progressing(saying)).await;
-        }
-        if nothing || retain {
-            context.writer.release(object).await?;
-            return Ok(Action::await_change());
-        }
-        let message = format!(
-            "{}. The invitation cannot be taken back meanwhile",
-            saying.message
-        );
-        let saying = Saying { message, ..saying };
-        return say(context, object, State::Progressing(saying)).await;
-    }
-    say(context, object, meanwhile(object, saying)).await
-}
-
 /// Writes the status that says `state`, if it differs. A conflict is planned again by its event.
-async fn say(context: &Context, object: &OrgInvite, state: State) -> Result<Action, Error> {
+pub(super) async fn say(
+    context: &Context,
+    object: &OrgInvite,
+    state: State,
+) -> Result<Action, Error> {
     let recorded = object.status.clone().unwrap_or_default();
     let accepted = |one: &&Condition| one.type_ == "Accepted";
     let told = recorded.conditions.iter().find(accepted);

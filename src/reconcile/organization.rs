@@ -122,7 +122,16 @@ async fn attend(
         report::stalled(object, context, Reason::Duplicate, message).await?;
         return Ok(Action::requeue(RECHECK));
     }
-    let token = token(object, context).await?;
+    let token = match (token(object, context).await, context.link(term, name)) {
+        // An API server that has just started may not know of our rights yet: what was connected stays so.
+        (Err(kube::Error::Api(status)), Link::Down(_) | Link::NotYet) if status.code == 403 => {
+            Err(format!(
+                "The operator may not read the token: {}. Give its service account the right to read Secrets in its own namespace",
+                status.message
+            ))
+        }
+        (token, _) => token?,
+    };
     if !context.leadership.holds(term) {
         return Ok(Action::await_change());
     }
@@ -160,8 +169,22 @@ fn needed_by(name: &str, context: &Context) -> usize {
         .count()
 }
 
-/// Sets or removes the finalizer. A conflict is planned again by its own event.
+/// Sets or removes the finalizer, and tells when the API server refuses that.
 async fn hold(object: &Organization, hold: bool, context: &Context) -> Result<(), Error> {
+    let written = write_finalizer(object, hold, context).await;
+    if let Some(message) = written.as_ref().err().and_then(Error::refusal) {
+        // What is refused as well is in the log.
+        report::refused(object, context, &message).await.ok();
+    }
+    written
+}
+
+/// A conflict is planned again by its own event.
+async fn write_finalizer(
+    object: &Organization,
+    hold: bool,
+    context: &Context,
+) -> Result<(), Error> {
     let api: Api<Stored<Organization>> = Api::all(context.client.clone());
     let Some(all) = finalizers(&api, object).await? else {
         return Ok(());
@@ -241,7 +264,10 @@ struct Token {
 }
 
 /// The token, or why there is none.
-async fn token(object: &Organization, context: &Context) -> Result<Result<Token, String>, Error> {
+async fn token(
+    object: &Organization,
+    context: &Context,
+) -> Result<Result<Token, String>, kube::Error> {
     let wanted = &object.spec.token_secret_ref;
     let place = format!("Secret {}/{}", context.own_namespace, wanted.name);
     let Some(Stored(secret)) = context.secrets().get_opt(&wanted.name).await? else {

@@ -85,10 +85,6 @@ reasons! {
         /// in its place. It is tried again with growing delays; with deletionPolicy Retain a deleted
         /// object goes without.
         RevokeFailed,
-        /// The API server refuses what the operator has to write to the object, such as an attempt before
-        /// its e-mail: annotations that are too long, or an admission policy. The message has its words;
-        /// it is tried again with delays.
-        WriteRefused,
         /// Astro answered 429. It is tried again when its Retry-After allows.
         RateLimited,
         /// The Organization is suspended; status.plannedAction has what would be done.
@@ -169,8 +165,8 @@ reasons! {
         /// Astro knows no such organization, or its API does not answer there. Check organizationId
         /// and the operator's --astro-url.
         OrganizationUnknown,
-        /// The Secret with the token, or its key, is missing, empty or no token. Create it; it is
-        /// picked up by itself.
+        /// The Secret with the token, or its key, is missing, empty or no token, or the operator may not read it.
+        /// Create it; it is picked up by itself.
         TokenMissing,
         /// An older Organization is for the same organizationId. Delete one of the two.
         Duplicate,
@@ -195,6 +191,10 @@ reasons! {
         /// Astro cannot be reached, or its answer says nothing. Nothing is changed meanwhile, and it
         /// is tried again with growing delays.
         AstroUnavailable,
+        /// The API server refuses what the operator has to write to the object, such as an attempt before
+        /// its e-mail or a finalizer: annotations that are too long, or an admission policy. The message
+        /// has its words; it is tried again with delays.
+        WriteRefused,
     }
 }
 

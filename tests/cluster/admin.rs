@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::api::DeleteParams;
 use openmetrics_parser::openmetrics::parse_openmetrics;
 use openmetrics_parser::{MetricsExposition, OpenMetricsType, OpenMetricsValue};
 use orginvite_operator::metrics::families;
@@ -419,29 +419,6 @@ async fn ready(world: &World) {
         .await;
 }
 
-/// Grants what RBAC calls `name` to the operator's user, who has nothing else.
-async fn grant(world: &World, name: &str, rules: serde_json::Value) {
-    use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
-    let name = format!("{}-{name}", world.namespace);
-    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
-        "metadata": {"name": name}, "rules": rules});
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
-        "metadata": {"name": name},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": world.user}]});
-    let parameters = PatchParams::apply("test").force();
-    let roles: Api<ClusterRole> = Api::all(world.client.clone());
-    roles
-        .patch(&name, &parameters, &Patch::Apply(role))
-        .await
-        .unwrap();
-    let bindings: Api<ClusterRoleBinding> = Api::all(world.client.clone());
-    bindings
-        .patch(&name, &parameters, &Patch::Apply(binding))
-        .await
-        .unwrap();
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_is_who_has_its_caches_and_alive_who_answers() {
     let mut world = World::prepare(json!({})).await;
@@ -450,7 +427,7 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
         {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
     ]);
-    grant(&world, "own", own).await;
+    world.grant("own", own).await;
     world.until_permitted(&world.user, "list", None).await;
     world.start_operator_in_group(None, &[]);
     world
@@ -466,7 +443,7 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
 
     let namespaces =
         json!([{"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]}]);
-    grant(&world, "namespaces", namespaces).await;
+    world.grant("namespaces", namespaces).await;
     ready(&world).await;
     // Neither a missing Astro nor a rejected token makes it less so.
     world.astro.revoke_token();

@@ -1,7 +1,12 @@
 //! What an Organization tells and protects.
 
+use std::time::Duration;
+
 use futures::future::join_all;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::Organization;
@@ -316,4 +321,86 @@ async fn what_we_take_back_ourselves_is_not_missed() {
     world.state("new", "Invited").await;
     world.seen("new@example.com").await;
     assert!(!world.log().contains("more people are missing"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_api_server_does_not_take_of_it_is_told() {
+    let mut world = World::prepare(json!({})).await;
+    let name = world.organization.clone();
+    let policy = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "matchConstraints": {"resourceRules": [{
+                "apiGroups": ["iam.astronomer.io"], "apiVersions": ["v1alpha1"],
+                "operations": ["UPDATE"], "resources": ["organizations"], "resourceNames": [name],
+            }]},
+            "validations": [{
+                "expression": "!has(object.metadata.finalizers)", "message": "nobody holds it",
+            }],
+        },
+    });
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
+    let policy = serde_json::from_value(policy).unwrap();
+    policies
+        .create(&PostParams::default(), &policy)
+        .await
+        .unwrap();
+    let binding = json!({
+        "metadata": {"name": name},
+        "spec": {"policyName": name, "validationActions": ["Deny"]},
+    });
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
+    let binding = serde_json::from_value(binding).unwrap();
+    bindings
+        .create(&PostParams::default(), &binding)
+        .await
+        .unwrap();
+    let only_tried = PatchParams {
+        dry_run: true,
+        ..PatchParams::default()
+    };
+    let held = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/a"]}}));
+    let in_force = async {
+        while api(&world).patch(&name, &only_tried, &held).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    world.in_time("the policy is in force", in_force).await;
+
+    world.start_operator();
+    world.organization_is("WriteRefused").await;
+    let told = organization(&world).await.status.unwrap().conditions;
+    let reconciling = told.iter().find(|one| one.type_ == "Reconciling").unwrap();
+    assert_eq!(reconciling.reason, "WriteRefused");
+    let message = &reconciling.message;
+    assert!(message.contains("nobody holds it"), "{message}");
+    assert_eq!(world.astro.calls().len(), 0);
+
+    let params = DeleteParams::default();
+    bindings.delete(&name, &params).await.unwrap();
+    policies.delete(&name, &params).await.unwrap();
+    world.organization_is("Connected").await;
+    let told = organization(&world).await.status.unwrap().conditions;
+    assert!(told.iter().all(|one| one.type_ == "Ready"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_it_may_not_read_is_told() {
+    let mut world = World::prepare(json!({})).await;
+    let own = json!([
+        {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
+    ]);
+    world.grant("own", own).await;
+    world.until_permitted(&world.user, "list", None).await;
+    world.start_operator_in_group(None, &[]);
+    world.organization_is("TokenMissing").await;
+    let told = organization(&world).await.status.unwrap().conditions;
+    let message = &told[0].message;
+    assert!(message.contains("may not read the token"), "{message}");
+    let secrets =
+        json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}]);
+    world.grant("secrets", secrets).await;
+    world.organization_is("Connected").await;
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -186,6 +187,30 @@ impl World {
     /// A client of a user in no group: who may do what RBAC grants.
     pub async fn client_of(&self, user: &str) -> Client {
         self.plane.client_for(user, None).await.unwrap()
+    }
+
+    /// Grants what RBAC calls `name` to the operator's user, who has nothing else in no group.
+    pub async fn grant(&self, name: &str, rules: Value) {
+        let name = format!("{}-{name}", self.namespace);
+        let parameters = PatchParams::apply("test").force();
+        let role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": name}, "rules": rules,
+        });
+        Api::<ClusterRole>::all(self.client.clone())
+            .patch(&name, &parameters, &Patch::Apply(role))
+            .await
+            .unwrap();
+        let binding = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": self.user}],
+        });
+        Api::<ClusterRoleBinding>::all(self.client.clone())
+            .patch(&name, &parameters, &Patch::Apply(binding))
+            .await
+            .unwrap();
     }
 
     /// Returns once RBAC lets the user do that to OrgInvites of the namespace, or of all.

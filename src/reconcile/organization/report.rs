@@ -64,21 +64,29 @@ pub async fn stalled(
     reason: Reason,
     message: String,
 ) -> Result<(), Error> {
-    let claims = [
-        claim("Ready", "False", reason, &message),
-        claim("Stalled", "True", reason, &message),
-    ];
+    let claims = unready("Stalled", reason, &message);
     let status = object.status.clone().unwrap_or_default();
     write(object, status, &claims, context).await
 }
 
+/// Says what the API server does not take.
+pub async fn refused(object: &Organization, context: &Context, message: &str) -> Result<(), Error> {
+    let status = object.status.clone().unwrap_or_default();
+    if !context.refusal_is_news(object, &status.conditions) {
+        return Ok(());
+    }
+    let claims = unready("Reconciling", Reason::WriteRefused, message);
+    write(object, status, &claims, context).await
+}
+
+fn unready(kind: &'static str, reason: Reason, message: &str) -> Vec<Claim> {
+    vec![
+        claim("Ready", "False", reason, message),
+        claim(kind, "True", reason, message),
+    ]
+}
+
 fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Claim> {
-    let unready = |kind: &'static str, reason, message: &str| {
-        vec![
-            claim("Ready", "False", reason, message),
-            claim(kind, "True", reason, message),
-        ]
-    };
     if needed_by > 0 {
         let message = format!(
             "It is being deleted, and goes when the {needed_by} OrgInvites that hold an invitation or a member of it are gone. Delete them, with deletionPolicy Retain where the invitation shall stay"
