@@ -27,6 +27,7 @@ mod matrix;
 mod organization;
 mod policy;
 mod proxy;
+mod relist;
 mod restored;
 mod scale;
 mod switches;

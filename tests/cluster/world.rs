@@ -165,6 +165,25 @@ impl World {
         }
     }
 
+    /// A client of the operator's user, who may do everything.
+    pub async fn client_in_masters(&self) -> Client {
+        let group = Some("system:masters");
+        self.plane.client_for(&self.user, group).await.unwrap()
+    }
+
+    /// Starts an operator that reaches the API server in plain HTTP there, where it is known already.
+    pub fn start_operator_through(&mut self, address: SocketAddr) {
+        let kubeconfig = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": format!("http://{address}")}}],
+            "users": [{"name": "a", "user": {}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        });
+        let file = self.dir.path().join("through.kubeconfig");
+        std::fs::write(&file, kubeconfig.to_string()).unwrap();
+        self.operator = Some(self.launch("operator", &file, &[]));
+    }
+
     /// The URL of Astro at the end of a cable.
     pub fn astro_behind(&self, cable: &Cable) -> String {
         self.astro.url().replace(
