@@ -153,10 +153,10 @@ async fn alone(stage: &Stage, cast: &Cast, schedule: &Schedule) -> u32 {
     missed
 }
 
-/// Strikes until it comes about, three times at most. Whether it did.
+/// Strikes until it comes about, six times at most. Whether it did.
 async fn bring_about(strike: &Strike, stage: &Stage, cast: &Cast) -> bool {
     stage.at_work().await;
-    for _ in 0..3 {
+    for _ in 0..6 {
         let outcome = cast.strike(strike).await;
         println!("{:?}: {outcome:?}", strike.fault);
         if outcome.is_ok() {

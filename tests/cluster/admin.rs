@@ -12,7 +12,7 @@ use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, SECRET_PREFIX, Times};
 use support::operator::Operator;
 
-use crate::world::{World, uid};
+use crate::world::{STEADY, World, uid};
 
 /// One scrape, as a parser of OpenMetrics reads it.
 pub struct Scrape {
@@ -187,8 +187,10 @@ async fn reconciles_are_counted_exactly_and_the_queue_empties() {
     // Nothing but its own events triggers an object without an Organization.
     let mut world = World::prepare(json!({})).await;
     world.organization += "-missing";
-    world.start_operator();
-    ready(&world).await;
+    world.start_operator_with(&STEADY);
+    world
+        .until("a term plans", || world.log().contains("planning begins"))
+        .await;
     let mut expected = 0;
     for (name, touches) in [("ann", 3), ("bob", 0)] {
         world.apply(name, &format!("{name}@example.com")).await;
@@ -235,7 +237,7 @@ async fn reconciles_are_counted_exactly_and_the_queue_empties() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_astro_shows_in_queue_and_budget() {
     let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&["--posts-per-second", "1"]);
+    world.start_operator_with(&[&STEADY[..], &["--posts-per-second", "1"]].concat());
     world.organization_is("Connected").await;
     let of = world.organization.clone();
     let mut gate = world.astro.hold(
@@ -462,9 +464,9 @@ async fn ready_is_who_has_its_caches_and_alive_who_answers() {
 async fn a_standby_is_ready_and_tells_of_no_object() {
     let world = World::prepare(json!({})).await;
     let of = world.organization.as_str();
-    let mut first = world.start_replica("first", &[]);
+    let mut first = world.start_replica("first", &STEADY);
     world.organization_is("Connected").await;
-    let second = world.start_replica("second", &[]);
+    let second = world.start_replica("second", &STEADY);
     world
         .in_time("the standby is ready", async {
             while world.admin_of(&second.operator, "/readyz").await.0 != 200 {

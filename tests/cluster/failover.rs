@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use support::fake_astro::{FakeAstro, Fault, HoldPoint, Operation, Times};
 
 use crate::cable::Cable;
-use crate::world::{DEADLINE, Replica, World, invite_id, uid};
+use crate::world::{DEADLINE, Replica, STEADY, World, invite_id, uid};
 
 const PEOPLE: usize = 200;
 
@@ -200,9 +200,10 @@ async fn a_terminated_leader_finishes_and_hands_over_before_its_lease_expires() 
 async fn standbys_write_nothing_and_never_call_astro() {
     let world = World::prepare(json!({})).await;
     let elsewhere = FakeAstro::start().await.unwrap();
-    let mut leader = world.start_replica("leader", &[]);
+    let mut leader = world.start_replica("leader", &STEADY);
     world.leader(&[&leader]).await;
-    let apart = ["--astro-url", &elsewhere.url()];
+    let url = elsewhere.url();
+    let apart = [&STEADY[..], &["--astro-url", &url]].concat();
     let standby = world.start_replica("standby", &apart);
     let mut other = world.start_replica("other", &apart);
     world.logs(&standby, "standing by").await;

@@ -1,9 +1,10 @@
 //! An applied OrgInvite becomes an invitation, and takes it back when it goes.
 
 use kube::ResourceExt as _;
+use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
-use crate::world::{World, condition, invite_id, uid};
+use crate::world::{STEADY, World, condition, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn created_the_person_is_invited_once_and_the_status_is_complete() {
@@ -65,7 +66,9 @@ async fn deleted_the_invitation_is_gone_and_then_the_object() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_by_somebody_else_during_the_deletion_costs_no_second_delete() {
-    let world = World::start().await;
+    let mut world = World::prepare(json!({})).await;
+    world.start_operator_with(&STEADY);
+    world.organization_is("Connected").await;
     world.apply("jane", "jane@example.com").await;
     let object = world.state("jane", "Invited").await;
     let mut gate = world

@@ -444,10 +444,8 @@ impl Life {
         for (name, email) in [("jane", JANE), ("dora", DORA), ("paul", PAUL), ("max", MAX)] {
             self.world.apply(name, email).await;
         }
-        let waits =
-            "--lease-duration 3s --request-deadline 1s --listing-delay 300ms --settle 4400ms";
-        let waits: Vec<&str> = waits.split(' ').collect();
-        self.world.start_operator_with(&waits);
+        self.world
+            .start_operator_with(&["--listing-delay", "300ms"]);
         if self.script == Script::SwitchedOff {
             self.switch(behaviour, false).await;
             assert_eq!(self.world.astro.count(Operation::CreateInvite), 0);

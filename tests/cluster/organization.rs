@@ -274,7 +274,7 @@ async fn a_loss_that_a_later_reading_disproves_is_forgotten() {
     for n in 0..20 {
         world.state(&format!("p{n}"), "AlreadyMember").await;
     }
-    let writes = world.writes(None);
+    let writes = world.writes_so_far(None).await;
     for n in 0..20 {
         world
             .astro

@@ -76,10 +76,14 @@ impl World {
 
     /// A world without a running operator; `spec` overrides fields of the Organization's spec.
     pub async fn prepare(spec: Value) -> Self {
+        Self::prepare_on(ControlPlane::shared().await.unwrap(), spec).await
+    }
+
+    /// The same on a control plane that other tests do not use.
+    pub async fn prepare_on(plane: &'static ControlPlane, spec: Value) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
-        let plane = ControlPlane::shared().await.unwrap();
         let client = plane.client().await.unwrap();
-        install_definitions(&client).await;
+        install_definitions(plane, &client).await;
         let name = format!(
             "t{}-{}",
             std::process::id(),
@@ -234,7 +238,10 @@ impl World {
 
     /// Returns once RBAC lets the user do that to OrgInvites of the namespace, or of all.
     pub async fn until_permitted(&self, user: &str, verb: &str, namespace: Option<&str>) {
-        let granted = until_permitted(&self.client, user, verb, namespace);
+        let attributes = json!({
+            "group": "iam.astronomer.io", "resource": "orginvites", "verb": verb, "namespace": namespace,
+        });
+        let granted = until_permitted(&self.client, user, attributes);
         self.in_time("the right is granted", granted).await.unwrap();
     }
 
@@ -527,6 +534,19 @@ impl World {
         self.writes_by(&self.user, name)
     }
 
+    /// The same once the audit log has them all: a watch shows a write before.
+    pub async fn writes_so_far(&self, name: Option<&str>) -> usize {
+        let mut writes = self.writes(name);
+        loop {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            let now = self.writes(name);
+            if now == writes {
+                return now;
+            }
+            writes = now;
+        }
+    }
+
     /// Checks that there are so many. Who watches an object sees a write before it is in the audit log.
     pub async fn wrote(&self, name: &str, times: usize) {
         self.until(&format!("{times} writes of {name}"), || {
@@ -667,11 +687,11 @@ pub fn uid(object: &OrgInvite) -> String {
     object.uid().unwrap()
 }
 
-/// Installs the definitions once for this control plane.
-async fn install_definitions(client: &Client) {
-    static DONE: tokio::sync::Mutex<bool> = tokio::sync::Mutex::const_new(false);
+/// Installs the definitions once for each control plane.
+async fn install_definitions(plane: &ControlPlane, client: &Client) {
+    static DONE: tokio::sync::Mutex<Vec<PathBuf>> = tokio::sync::Mutex::const_new(Vec::new());
     let mut done = DONE.lock().await;
-    if *done {
+    if done.iter().any(|directory| directory == plane.directory()) {
         return;
     }
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -686,5 +706,5 @@ async fn install_definitions(client: &Client) {
             .expect("definitions are established")
             .unwrap();
     }
-    *done = true;
+    done.push(plane.directory().to_owned());
 }

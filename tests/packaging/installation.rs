@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use kube::Client;
 use serde_json::{Value, json};
-use support::control_plane::{ControlPlane, until_permitted};
+use support::control_plane::ControlPlane;
 use support::fake_astro::{FakeAstro, SECRET_PREFIX};
 use support::operator::Operator;
 use tempfile::TempDir;
 
 use crate::chart::{documents, find, render};
-use crate::pods::{account, program};
+use crate::pods::{account, granted, program};
 use crate::tools::{DEADLINE, Helm, Kubectl, project};
 
 /// One release, the namespace of a team that may invite, and a fake of Astro.
@@ -58,8 +58,8 @@ impl Installation {
             "operator": {
                 "astroUrl": astro.url(),
                 "organizations": [name],
-                "settle": "3500ms",
-                "leaseDuration": "1s",
+                "settle": "8s",
+                "leaseDuration": "5s",
                 "requestDeadline": "2s",
                 "listingDelay": "200ms",
                 "emailSpacing": "1ms",
@@ -112,13 +112,20 @@ impl Installation {
     pub async fn start_operator(&mut self) {
         let deployment = find(&self.manifests, "Deployment", &self.name);
         let pod = &deployment["spec"]["template"]["spec"];
-        let kubeconfig = account(
-            self.plane,
-            &self.client,
-            &self.name,
-            pod["serviceAccountName"].as_str().unwrap(),
-        )
-        .await;
+        let account_name = pod["serviceAccountName"].as_str().unwrap();
+        let kubeconfig = account(self.plane, &self.client, &self.name, account_name).await;
+        let user = format!("system:serviceaccount:{}:{account_name}", self.name);
+        // What it asks for when it starts: a kubelet would start it again.
+        for attributes in [
+            json!({"group": "iam.astronomer.io", "resource": "orginvites", "verb": "list"}),
+            json!({"group": "iam.astronomer.io", "resource": "organizations", "verb": "list"}),
+            json!({
+                "group": "coordination.k8s.io", "resource": "leases", "verb": "list",
+                "namespace": self.name, "name": self.name,
+            }),
+        ] {
+            granted(&self.client, &user, attributes).await;
+        }
         let arguments: Vec<String> =
             serde_json::from_value(pod["containers"][0]["args"].clone()).unwrap();
         let (run, flags) = arguments.split_first().unwrap();
@@ -162,9 +169,11 @@ impl Installation {
             &who,
         ])
         .await;
-        let granted = until_permitted(&self.client, &user, "create", Some(&self.team));
-        let granted = tokio::time::timeout(DEADLINE, granted).await;
-        granted.expect("the right is granted").unwrap();
+        let create = json!({
+            "group": "iam.astronomer.io", "resource": "orginvites", "verb": "create",
+            "namespace": self.team,
+        });
+        granted(&self.client, &user, create).await;
         let kubeconfig = self.plane.kubeconfig_for(&user, None).unwrap();
         Kubectl::with(self.plane, &kubeconfig).await
     }

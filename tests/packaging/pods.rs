@@ -9,8 +9,8 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
-use serde_json::json;
-use support::control_plane::ControlPlane;
+use serde_json::{Value, json};
+use support::control_plane::{ControlPlane, until_permitted};
 use tokio::process::Command;
 
 use crate::tools::{DEADLINE, Outcome, run};
@@ -18,6 +18,13 @@ use crate::tools::{DEADLINE, Outcome, run};
 /// The operator's program, which is all that is in the image.
 pub fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_orginvite-operator"))
+}
+
+/// Returns once the user may do that.
+pub async fn granted(client: &Client, user: &str, attributes: Value) {
+    let granted = until_permitted(client, user, attributes);
+    let granted = tokio::time::timeout(DEADLINE, granted).await;
+    granted.expect("the right is granted").unwrap();
 }
 
 /// A kubeconfig with a token of the service account, such as its pods get.
@@ -57,13 +64,14 @@ pub async fn run_job(plane: &ControlPlane, namespace: &str, name: &str) -> Outco
         .unwrap()
         .unwrap();
     let pod = job.spec.unwrap().template.spec.unwrap();
-    let kubeconfig = account(
-        plane,
-        &client,
-        namespace,
-        pod.service_account_name.as_deref().unwrap(),
-    )
-    .await;
+    let account_name = pod.service_account_name.unwrap();
+    let kubeconfig = account(plane, &client, namespace, &account_name).await;
+    let user = format!("system:serviceaccount:{namespace}:{account_name}");
+    let apply = json!({
+        "group": "apiextensions.k8s.io", "resource": "customresourcedefinitions", "verb": "patch",
+        "name": "organizations.iam.astronomer.io",
+    });
+    granted(&client, &user, apply).await;
     let outcome = run(Command::new(program())
         .args(pod.containers[0].args.as_deref().unwrap_or_default())
         .env_clear()

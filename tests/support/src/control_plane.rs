@@ -27,7 +27,7 @@ use kube::api::PostParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use parking_lot::Mutex;
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub use assets::{ETCD_VERSION, HELM_VERSION, KUBERNETES_VERSION};
 pub use audit::AuditEntry;
@@ -197,17 +197,12 @@ async fn client(kubeconfig: &Path) -> Result<Client> {
     Ok(Client::try_from(config)?)
 }
 
-/// Returns once the user may do that to OrgInvites of the namespace, or of all: what RBAC grants is known to the API
-/// server's authorizer a moment after it was written.
-pub async fn until_permitted(
-    client: &Client,
-    user: &str,
-    verb: &str,
-    namespace: Option<&str>,
-) -> Result<()> {
+/// Returns once the user may do what the attributes of a SubjectAccessReview say: what RBAC grants is known to the
+/// API server's authorizer a moment after it was written.
+pub async fn until_permitted(client: &Client, user: &str, attributes: Value) -> Result<()> {
     let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let review = serde_json::from_value(json!({"spec": {"user": user, "resourceAttributes":
-        {"group": GROUP, "resource": "orginvites", "verb": verb, "namespace": namespace}}}))?;
+    let spec = json!({"user": user, "resourceAttributes": attributes});
+    let review = serde_json::from_value(json!({"spec": spec}))?;
     let allowed = async || -> Result<bool> {
         let answer = reviews.create(&PostParams::default(), &review).await?;
         Ok(answer.status.is_some_and(|status| status.allowed))

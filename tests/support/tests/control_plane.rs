@@ -25,7 +25,7 @@ use support::control_plane::{
     ControlPlane, ETCD_VERSION, HELM_VERSION, KUBERNETES_VERSION, MASTERS,
 };
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(90);
 
 #[tokio::test]
 async fn serves_the_expected_version() -> Result<()> {
