@@ -67,13 +67,17 @@ pub async fn run_job(plane: &ControlPlane, namespace: &str, name: &str) -> Outco
     let account_name = pod.service_account_name.unwrap();
     let kubeconfig = account(plane, &client, namespace, &account_name).await;
     let user = format!("system:serviceaccount:{namespace}:{account_name}");
-    let apply = json!({
-        "group": "apiextensions.k8s.io", "resource": "customresourcedefinitions", "verb": "patch",
-        "name": "organizations.iam.astronomer.io",
-    });
-    granted(&client, &user, apply).await;
+    let arguments = pod.containers[0].args.as_deref().unwrap_or_default();
+    let needs = match arguments[0].as_str() {
+        "crd" => json!({
+            "group": "apiextensions.k8s.io", "resource": "customresourcedefinitions",
+            "verb": "patch", "name": "organizations.iam.astronomer.io",
+        }),
+        _ => json!({"group": "iam.astronomer.io", "resource": "orginvites", "verb": "list"}),
+    };
+    granted(&client, &user, needs).await;
     let outcome = run(Command::new(program())
-        .args(pod.containers[0].args.as_deref().unwrap_or_default())
+        .args(arguments)
         .env_clear()
         .env("KUBECONFIG", kubeconfig))
     .await;
