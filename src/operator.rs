@@ -221,12 +221,16 @@ async fn watch_namespaces(
 ) {
     stored::watch(Api::all(context.client.clone()), watcher::Config::default())
         .reflect(writer)
-        .inspect_ok(|event| {
-            if matches!(event, Event::InitDone) {
+        .inspect_ok(|event| match event {
+            Event::InitDone => {
                 context.filled.mark(Kind::Namespaces);
                 // Labels were not in the cache yet when the list showed them.
                 context.trigger_all();
             }
+            Event::Apply(namespace) | Event::Delete(namespace) => {
+                context.filled.reach(Kind::Namespaces, &namespace.metadata);
+            }
+            Event::Init | Event::InitApply(_) => {}
         })
         .touched_objects()
         .predicate_filter(predicates::labels, PredicateConfig::default())
@@ -382,7 +386,13 @@ fn followed(
     events: impl Stream<Item = watcher::Result<Event<Organization>>>,
     context: Arc<Context>,
 ) -> impl Stream<Item = watcher::Result<Organization>> {
+    let caching = Arc::clone(&context);
     events
+        .inspect_ok(move |event| {
+            if let Event::Apply(object) | Event::Delete(object) = event {
+                caching.filled.reach(Kind::Organizations, &object.metadata);
+            }
+        })
         .inspect_ok(move |event| match event {
             Event::InitDone => {
                 context.filled.mark(Kind::Organizations);

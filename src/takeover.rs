@@ -14,6 +14,7 @@ use kube::{Api, Resource};
 use tokio::time::Instant;
 
 use crate::leadership::Term;
+use crate::reconcile::cache::Kind;
 use crate::reconcile::context::Context;
 use crate::reconcile::memory::version;
 use crate::resources::{OrgInvite, Organization};
@@ -22,7 +23,7 @@ use crate::stored::{self, PAGE, list_metadata};
 /// How often the cache is compared while it is behind.
 const GLANCE: Duration = Duration::from_millis(20);
 /// How long the cache may be behind one list before there is another: what is listed and deleted
-/// right away never shows.
+/// right away never shows, and perhaps nothing else changes.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a page of a list may take.
 const PAGE_DEADLINE: Duration = Duration::from_secs(10);
@@ -32,30 +33,32 @@ const PAGE_DEADLINE: Duration = Duration::from_secs(10);
 pub async fn begin(term: &Arc<Term>, context: &Context) {
     let began = Instant::now();
     let client = &context.client;
-    let holds = || context.leadership.holds(term);
     let organizations = catch_up(
-        "Organizations",
+        Kind::Organizations,
         Api::<Organization>::all(client.clone()),
         ListParams::default(),
         || context.organizations.state(),
-        holds,
+        term,
+        context,
     );
     let namespaces = catch_up(
-        "namespaces",
+        Kind::Namespaces,
         Api::<Namespace>::all(client.clone()),
         ListParams::default(),
         || context.namespaces.state(),
-        holds,
+        term,
+        context,
     );
     let invites = catch_up(
-        "OrgInvites",
+        Kind::OrgInvites,
         Api::<OrgInvite>::all(client.clone()),
         ListParams {
             field_selector: context.invite_selector(),
             ..ListParams::default()
         },
         || context.invites.all(),
-        holds,
+        term,
+        context,
     );
     let (organizations, namespaces, invites) = tokio::join!(organizations, namespaces, invites);
     if !(organizations && namespaces && invites) {
@@ -72,19 +75,21 @@ pub async fn begin(term: &Arc<Term>, context: &Context) {
     context.trigger_all();
 }
 
-/// Waits until `cache` shows what a consistent list shows, or what came after. False when the term,
-/// which `holds` tells of, ends before.
+/// Waits until `cache` shows what a consistent list shows, or what came after. False when the term ends before.
 async fn catch_up<L, C>(
-    what: &'static str,
+    kind: Kind,
     api: Api<L>,
     selection: ListParams,
     cache: impl Fn() -> Vec<Arc<C>>,
-    holds: impl Fn() -> bool,
+    term: &Arc<Term>,
+    context: &Context,
 ) -> bool
 where
     L: Resource<DynamicType = ()> + Clone,
     C: Resource<DynamicType = ()> + Clone + 'static,
 {
+    let what = kind.plural();
+    let holds = || context.leadership.holds(term);
     while holds() {
         let listed = match list(&api, selection.clone()).await {
             Ok(Some(listed)) => listed,
@@ -100,7 +105,10 @@ where
         };
         let until = Instant::now() + PATIENCE;
         while Instant::now() < until && holds() {
-            if listed.is_in(cache().iter().map(|object| object.meta())) {
+            // What is listed and deleted right away never shows: then a later change tells.
+            if context.filled.version(kind) >= listed.version
+                || listed.is_in(cache().iter().map(|object| object.meta()))
+            {
                 return true;
             }
             tokio::time::sleep(GLANCE).await;

@@ -2,15 +2,18 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, Stream, StreamExt, TryStreamExt};
+use kube::core::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use parking_lot::RwLock;
 use tokio::sync::{mpsc, watch};
 
+use super::memory::version;
 use crate::claims;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, INVITE_ID_ANNOTATION, RESEND_ANNOTATION};
 use crate::resources::{Address, OrgInvite};
@@ -53,27 +56,45 @@ const SHARE: Duration = Duration::from_micros(100);
 #[derive(Default)]
 struct Index(HashMap<Option<Address>, Vec<Arc<OrgInvite>>>);
 
-/// Which caches were filled from the cluster once. A reflector's own store wakes only the last one who
-/// waits for that, and here several do.
+/// How far the caches are.
 #[derive(Debug, Default)]
-pub struct Filled(watch::Sender<[bool; 3]>);
+pub struct Filled {
+    /// Which were filled from the cluster once. A reflector's own store wakes only the last one who waits for that,
+    /// and here several do.
+    once: watch::Sender<[bool; 3]>,
+    /// The resource version of the last change in each.
+    versions: [AtomicU64; 3],
+}
 
 impl Filled {
     /// The cache of `kind` is filled.
     pub fn mark(&self, kind: Kind) {
-        self.0.send_modify(|filled| filled[kind as usize] = true);
+        self.once.send_modify(|filled| filled[kind as usize] = true);
     }
 
     /// Whether the cache of `kind` was filled.
     #[must_use]
     pub fn is(&self, kind: Kind) -> bool {
-        self.0.borrow()[kind as usize]
+        self.once.borrow()[kind as usize]
+    }
+
+    /// The cache of `kind` has this change of an object, and with it all before: a watch tells them in order.
+    pub fn reach(&self, kind: Kind, changed: &ObjectMeta) {
+        if let Some(version) = version(changed) {
+            self.versions[kind as usize].fetch_max(version, Ordering::Relaxed);
+        }
+    }
+
+    /// The resource version that the cache of `kind` is at least as new as.
+    #[must_use]
+    pub fn version(&self, kind: Kind) -> u64 {
+        self.versions[kind as usize].load(Ordering::Relaxed)
     }
 
     /// Waits until the caches of `kinds` are filled.
     pub async fn wait(&self, kinds: &[Kind]) {
         let all = |filled: &[bool; 3]| kinds.iter().all(|kind| filled[*kind as usize]);
-        self.0.subscribe().wait_for(all).await.ok();
+        self.once.subscribe().wait_for(all).await.ok();
     }
 }
 
@@ -145,6 +166,7 @@ impl Invites {
                     return;
                 }
             };
+            invites.filled.reach(Kind::OrgInvites, &object.metadata);
             if let Ok(address) = Address::parse(&object.spec.email) {
                 if invites.count_for(&address) > CROWD {
                     invites.crowds.send(address).ok();
