@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -14,11 +13,10 @@ use kube::{Api, Client};
 use orginvite_operator::resources::{OrgInvite, Organization};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use support::control_plane::ControlPlane;
 use support::fake_astro::{ListUsers, Operation};
 
 use crate::admin::Scrape;
-use crate::world::{World, condition, invite_id, uid};
+use crate::world::{World, condition, finalizers, invite_id, uid};
 
 const MEMBER: &str = "ORGANIZATION_MEMBER";
 const OWNER: &str = "ORGANIZATION_OWNER";
@@ -876,15 +874,6 @@ async fn objects_that_go_before_their_e_mail_give_their_places_back() {
     world.state("jane", "Invited").await;
 }
 
-/// So many finalizers of 300 bytes. An object tells them twice: in `managedFields` as well.
-fn finalizers(count: usize) -> Vec<String> {
-    let domain = ["f"; 4].map(|letter| letter.repeat(60)).join(".");
-    let name = "f".repeat(50);
-    (0..count)
-        .map(|number| format!("{domain}/{number}-{name}"))
-        .collect()
-}
-
 /// The object's finalizers once they are not these any more.
 async fn other_finalizers<K>(api: &Api<K>, name: &str, these: &[String]) -> Vec<String>
 where
@@ -898,54 +887,6 @@ where
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-}
-
-/// The most memory that the process had, in MiB.
-fn peak_memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM"));
-    let kib = line.and_then(|line| line.split_whitespace().nth(1));
-    kib.unwrap().parse::<u64>().unwrap() / 1024
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn objects_of_a_megabyte_do_not_fill_the_memory() {
-    const OBJECTS: u32 = 50;
-    // All that is listed there has to be read: the operators of other tests would not get through.
-    let plane: &ControlPlane = Box::leak(Box::new(ControlPlane::start().await.unwrap()));
-    let mut world = World::prepare_on(plane, json!({})).await;
-    let intruder = Intruder::enter(&world, "evil").await;
-    // Long ones, and many, which cost the most to read: `managedFields` tell the same one once.
-    let many = [finalizers(1_500), vec!["f".to_owned(); 40_000]].concat();
-    let metadata = json!({"finalizers": many});
-    let (intruding, there, full) = (&intruder, &world, &metadata);
-    let create = |number| async move {
-        let (name, email) = (format!("p{number}"), format!("p{number}@example.com"));
-        intruding.create(there, &name, &email, full.clone()).await;
-    };
-    futures::stream::iter((0..OBJECTS).map(create))
-        .buffer_unordered(4)
-        .collect::<()>()
-        .await;
-    let api = intruder.invites();
-    let object = api.get("p0").await.unwrap();
-    let length = serde_json::to_vec(&object).unwrap().len();
-    assert!(length > 1_000_000, "{length}");
-
-    world.start_operator();
-    world.organization_is("Connected").await;
-    world.apply("jane", "jane@example.com").await;
-    world.state("jane", "Invited").await;
-    let of = world.organization.clone();
-    Scrape::until(&world, "the others are told", |scrape| {
-        scrape.value("invites", &[&of, "NotPermitted", "Failed"]) == Some(OBJECTS.into())
-    })
-    .await;
-    let peak = peak_memory(world.operator.as_ref().unwrap().pid());
-    assert!(peak < 256, "{peak} MiB are more than the chart's limit");
-    world.kill_operator();
-    // The servers are there until the tests end, and need not do anything.
-    plane.stop_api_server().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

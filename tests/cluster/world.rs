@@ -76,14 +76,10 @@ impl World {
 
     /// A world without a running operator; `spec` overrides fields of the Organization's spec.
     pub async fn prepare(spec: Value) -> Self {
-        Self::prepare_on(ControlPlane::shared().await.unwrap(), spec).await
-    }
-
-    /// The same on a control plane that other tests do not use.
-    pub async fn prepare_on(plane: &'static ControlPlane, spec: Value) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
+        let plane = ControlPlane::shared().await.unwrap();
         let client = plane.client().await.unwrap();
-        install_definitions(plane, &client).await;
+        install_definitions(&client).await;
         let name = format!(
             "t{}-{}",
             std::process::id(),
@@ -687,11 +683,11 @@ pub fn uid(object: &OrgInvite) -> String {
     object.uid().unwrap()
 }
 
-/// Installs the definitions once for each control plane.
-async fn install_definitions(plane: &ControlPlane, client: &Client) {
-    static DONE: tokio::sync::Mutex<Vec<PathBuf>> = tokio::sync::Mutex::const_new(Vec::new());
+/// Installs the definitions once for this control plane.
+async fn install_definitions(client: &Client) {
+    static DONE: tokio::sync::Mutex<bool> = tokio::sync::Mutex::const_new(false);
     let mut done = DONE.lock().await;
-    if done.iter().any(|directory| directory == plane.directory()) {
+    if *done {
         return;
     }
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
@@ -706,5 +702,14 @@ async fn install_definitions(plane: &ControlPlane, client: &Client) {
             .expect("definitions are established")
             .unwrap();
     }
-    done.push(plane.directory().to_owned());
+    *done = true;
+}
+
+/// So many finalizers of 300 bytes. An object tells them twice: in `managedFields` as well.
+pub fn finalizers(count: usize) -> Vec<String> {
+    let domain = ["f"; 4].map(|letter| letter.repeat(60)).join(".");
+    let name = "f".repeat(50);
+    (0..count)
+        .map(|number| format!("{domain}/{number}-{name}"))
+        .collect()
 }
