@@ -399,7 +399,7 @@ async fn a_term_does_not_begin_to_plan_while_its_cache_is_behind() {
     world
         .logs_times(
             &behind,
-            r#"a cache is behind the cluster: nothing is planned meanwhile","what":"OrgInvites"#,
+            r#"a cache is behind the cluster: nothing is planned meanwhile","what":"orginvites"#,
             2,
         )
         .await;
