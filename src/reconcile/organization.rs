@@ -36,6 +36,9 @@ use crate::stored::{Stored, finalizers};
 
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
+/// So long after a term began, a token that cannot be read is not told of: an API server that has just started may not
+/// know of our rights yet.
+const START: Duration = Duration::from_secs(5);
 /// How often the OrgInvites are counted.
 const RECOUNT: Duration = Duration::from_secs(10);
 /// How long an organization may go unread without a doubt, at least; and at least two intervals.
@@ -103,6 +106,7 @@ async fn attend(
     } else {
         0
     };
+    heed(object, name, term, context);
     if deleting && needed_by == 0 {
         if held {
             hold(object, false, context).await?;
@@ -111,8 +115,15 @@ async fn attend(
         return Ok(Action::await_change());
     }
     if !deleting && !held {
-        hold(object, true, context).await?;
-        return Ok(Action::await_change());
+        let written = hold(object, true, context).await;
+        if written.as_ref().err().and_then(Error::refusal).is_some()
+            && !matches!(context.link(term, name), Link::Up(_))
+        {
+            let message =
+                "The API server refuses to take its finalizer. Its own conditions say why";
+            set_link(context, term, name, not_ready(name, message));
+        }
+        return written.map(|()| Action::await_change());
     }
     if let Some(older) = older_twin(object, context) {
         let message = format!(
@@ -122,34 +133,69 @@ async fn attend(
         report::stalled(object, context, Reason::Duplicate, message).await?;
         return Ok(Action::requeue(RECHECK));
     }
-    let token = match (token(object, context).await, context.link(term, name)) {
-        // An API server that has just started may not know of our rights yet: what was connected stays so.
-        (Err(kube::Error::Api(status)), Link::Down(_) | Link::NotYet) if status.code == 403 => {
-            Err(format!(
-                "The operator may not read the token: {}. Give its service account the right to read Secrets in its own namespace",
-                status.message
-            ))
-        }
-        (token, _) => token?,
-    };
+    let token = token(object, context).await;
     if !context.leadership.holds(term) {
         return Ok(Action::await_change());
     }
     let token = match token {
-        Ok(token) => token,
-        Err(message) => {
-            set_link(context, term, name, not_ready(name, &message));
-            report::stalled(object, context, Reason::TokenMissing, message).await?;
+        Ok(Ok(token)) => token,
+        Ok(Err(message)) => {
+            token_missing(object, name, message, term, context).await?;
             return Ok(Action::requeue(RECHECK));
+        }
+        Err(error) => {
+            match context.link(term, name) {
+                // The token that there is goes on to be used.
+                Link::Up(connection) if is_for(&connection, object) => {
+                    attend_connected(object, name, &connection, needed_by, context).await?;
+                }
+                Link::NotYet if term.began.elapsed() < START => {}
+                _ => token_missing(object, name, unreadable(&error), term, context).await?,
+            }
+            return Err(error.into());
         }
     };
     let connection = connect(object, name, token, term, context);
     term.sweep(context.timing, |organization_id, address| {
         !context.claimants(address, organization_id).is_empty()
     });
-    let acknowledged = acknowledge(object, name, &connection, context);
-    report::report(object, &connection, needed_by, acknowledged, context).await?;
+    attend_connected(object, name, &connection, needed_by, context).await?;
     Ok(Action::requeue(RECOUNT))
+}
+
+/// What is seen to with whatever token.
+async fn attend_connected(
+    object: &Organization,
+    name: &str,
+    connection: &Connection,
+    needed_by: usize,
+    context: &Context,
+) -> Result<(), Error> {
+    let acknowledged = acknowledge(object, name, connection, context);
+    report::report(object, connection, needed_by, acknowledged, context).await
+}
+
+/// Nothing can be done without a token.
+async fn token_missing(
+    object: &Organization,
+    name: &str,
+    message: String,
+    term: &Term,
+    context: &Context,
+) -> Result<(), Error> {
+    set_link(context, term, name, not_ready(name, &message));
+    report::stalled(object, context, Reason::TokenMissing, message).await
+}
+
+/// Why the token cannot be read.
+fn unreadable(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => format!(
+            "The operator may not read the token: {}. Give its service account the right to read Secrets in its own namespace",
+            status.message
+        ),
+        error => format!("The Secret with the token cannot be read: {error}. It is tried again"),
+    }
 }
 
 fn not_ready(name: &str, message: &str) -> Link {
@@ -231,6 +277,41 @@ fn acknowledge(
         context.trigger_all_of(name);
     }
     asked
+}
+
+/// What the spec says counts from now on for the connection that there is, also when its token cannot be read.
+fn heed(object: &Organization, name: &str, term: &Term, context: &Context) {
+    let Link::Up(connection) = context.link(term, name) else {
+        return;
+    };
+    let policy = policy(object);
+    if !is_for(&connection, object) || *connection.policy() == policy {
+        return;
+    }
+    tracing::info!(
+        organization = name,
+        suspended = policy.suspend,
+        "the Organization's spec changed"
+    );
+    connection.set_policy(policy);
+    connection
+        .directory
+        .set_interval(object.spec.sync_interval());
+    context.trigger_all_of(name);
+}
+
+/// Whether it is not of an earlier object of that name for something else.
+fn is_for(connection: &Connection, object: &Organization) -> bool {
+    connection.organization_id == object.spec.organization_id
+}
+
+fn policy(object: &Organization) -> Policy {
+    Policy {
+        allow: object.spec.allow.clone(),
+        suspend: object.spec.suspend,
+        closing: object.metadata.deletion_timestamp.is_some(),
+        generation: object.metadata.generation.unwrap_or_default(),
+    }
 }
 
 /// An older Organization for the same organization: it goes first.
@@ -315,30 +396,11 @@ fn connect(
     )
         .hash(&mut hasher);
     let made_from = hasher.finish();
-    let policy = Policy {
-        allow: object.spec.allow.clone(),
-        suspend: object.spec.suspend,
-        closing: object.metadata.deletion_timestamp.is_some(),
-        generation: object.metadata.generation.unwrap_or_default(),
-    };
     let before = match context.link(term, name) {
         Link::Up(connection) => Some(connection),
         Link::Down(_) | Link::NotYet => None,
     };
     if let Some(connection) = before.as_ref().filter(|one| one.made_from == made_from) {
-        if *connection.policy() != policy {
-            let suspended = policy.suspend;
-            tracing::info!(
-                organization = name,
-                suspended,
-                "the Organization's spec changed"
-            );
-            connection.set_policy(policy);
-            connection
-                .directory
-                .set_interval(object.spec.sync_interval());
-            context.trigger_all_of(name);
-        }
         return Arc::clone(connection);
     }
     let client = Client::new(&context.astro, &object.spec.organization_id, token.value);
@@ -364,7 +426,7 @@ fn connect(
         budget,
         directory,
         made_from,
-        policy,
+        policy(object),
         reading,
     ));
     // What was learned of this very token before a restart still holds.

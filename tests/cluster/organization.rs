@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use k8s_openapi::api::admissionregistration::v1::{
-    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
-};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::Organization;
@@ -327,45 +324,10 @@ async fn what_we_take_back_ourselves_is_not_missed() {
 async fn what_the_api_server_does_not_take_of_it_is_told() {
     let mut world = World::prepare(json!({})).await;
     let name = world.organization.clone();
-    let policy = json!({
-        "metadata": {"name": name},
-        "spec": {
-            "matchConstraints": {"resourceRules": [{
-                "apiGroups": ["iam.astronomer.io"], "apiVersions": ["v1alpha1"],
-                "operations": ["UPDATE"], "resources": ["organizations"], "resourceNames": [name],
-            }]},
-            "validations": [{
-                "expression": "!has(object.metadata.finalizers)", "message": "nobody holds it",
-            }],
-        },
-    });
-    let policies: Api<ValidatingAdmissionPolicy> = Api::all(world.client.clone());
-    let policy = serde_json::from_value(policy).unwrap();
-    policies
-        .create(&PostParams::default(), &policy)
-        .await
-        .unwrap();
-    let binding = json!({
-        "metadata": {"name": name},
-        "spec": {"policyName": name, "validationActions": ["Deny"]},
-    });
-    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(world.client.clone());
-    let binding = serde_json::from_value(binding).unwrap();
-    bindings
-        .create(&PostParams::default(), &binding)
-        .await
-        .unwrap();
-    let only_tried = PatchParams {
-        dry_run: true,
-        ..PatchParams::default()
-    };
-    let held = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/a"]}}));
-    let in_force = async {
-        while api(&world).patch(&name, &only_tried, &held).await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    world.in_time("the policy is in force", in_force).await;
+    let rule = ("!has(object.metadata.finalizers)", "nobody holds it");
+    let held = json!({"metadata": {"finalizers": ["example.com/a"]}});
+    world.admit_only(&api(&world), &name, rule, held).await;
+    world.apply("jane", "jane@example.com").await;
 
     world.start_operator();
     world.organization_is("WriteRefused").await;
@@ -374,12 +336,12 @@ async fn what_the_api_server_does_not_take_of_it_is_told() {
     assert_eq!(reconciling.reason, "WriteRefused");
     let message = &reconciling.message;
     assert!(message.contains("nobody holds it"), "{message}");
+    world.state("jane", "OrganizationNotReady").await;
     assert_eq!(world.astro.calls().len(), 0);
 
-    let params = DeleteParams::default();
-    bindings.delete(&name, &params).await.unwrap();
-    policies.delete(&name, &params).await.unwrap();
+    world.admit_all().await;
     world.organization_is("Connected").await;
+    world.state("jane", "Invited").await;
     let told = organization(&world).await.status.unwrap().conditions;
     assert!(told.iter().all(|one| one.type_ == "Ready"), "{told:?}");
 }
@@ -401,6 +363,52 @@ async fn a_token_that_it_may_not_read_is_told() {
     assert!(message.contains("may not read the token"), "{message}");
     let secrets =
         json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]}]);
+    world.grant("secrets", secrets.clone()).await;
+    world.organization_is("Connected").await;
+
+    // What was connected stays so, and heeds its spec.
+    let of = &world.namespace;
+    let reads = json!({"resource": "secrets", "verb": "get", "namespace": of});
+    world.withdraw("secrets", reads).await;
+    world
+        .edit_organization(json!({"spec": {"suspend": true}}))
+        .await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Suspended").await;
+    world
+        .edit_organization(json!({"spec": {"suspend": false}}))
+        .await;
+    world.state("jane", "Invited").await;
+    // Another process has no token.
+    world.kill_operator();
+    world.start_operator_in_group(None, &[]);
+    world.organization_is("TokenMissing").await;
     world.grant("secrets", secrets).await;
     world.organization_is("Connected").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_somebody_else_holds_in_deletion_sends_nothing_new() {
+    let world = World::start().await;
+    let others = |finalizers: &[&str]| json!({"metadata": {"finalizers": finalizers}});
+    let ours = "iam.astronomer.io/organization";
+    world
+        .edit_organization(others(&[ours, "example.com/a"]))
+        .await;
+    api(&world)
+        .delete(&world.organization, &DeleteParams::default())
+        .await
+        .unwrap();
+    let released = async {
+        while organization(&world).await.finalizers() != ["example.com/a"] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    world.in_time("it lets go", released).await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "OrganizationDeleting").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+    world.edit_organization(others(&[])).await;
+    world.state("jane", "OrganizationNotFound").await;
 }

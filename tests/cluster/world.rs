@@ -1,10 +1,14 @@
 //! One test's world.
 
+use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
@@ -13,10 +17,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::runtime::wait::{await_condition, conditions};
-use kube::{Api, Client, ResourceExt};
+use kube::{Api, Client, Resource, ResourceExt};
 use orginvite_operator::resources::{OrgInvite, Organization, crds};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use support::control_plane::{ControlPlane, until_permitted};
+use support::control_plane::{ControlPlane, is_permitted, until_permitted};
 use support::fake_astro::{FakeAstro, Gate, HoldPoint, Operation, SECRET_PREFIX};
 use support::operator::Operator;
 
@@ -239,6 +244,92 @@ impl World {
         });
         let granted = until_permitted(&self.client, user, attributes);
         self.in_time("the right is granted", granted).await.unwrap();
+    }
+
+    /// Has the API server refuse each update that makes `expression` false of such an object of this world. In force
+    /// once it refuses `refused`, a patch of that object.
+    pub async fn admit_only<K>(
+        &self,
+        api: &Api<K>,
+        name: &str,
+        (expression, message): (&str, &str),
+        refused: Value,
+    ) where
+        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+    {
+        let rule = json!({
+            "apiGroups": [K::group(&())], "apiVersions": [K::version(&())],
+            "operations": ["UPDATE"], "resources": [K::plural(&())], "resourceNames": [name],
+        });
+        let policy = json!({
+            "metadata": {"name": self.namespace},
+            "spec": {
+                "matchConstraints": {
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": self.namespace}},
+                    "resourceRules": [rule],
+                },
+                "validations": [{"expression": expression, "message": message}],
+            },
+        });
+        let binding = json!({
+            "metadata": {"name": self.namespace},
+            "spec": {"policyName": self.namespace, "validationActions": ["Deny"]},
+        });
+        let params = PostParams::default();
+        let policy = serde_json::from_value(policy).unwrap();
+        self.policies().create(&params, &policy).await.unwrap();
+        let binding = serde_json::from_value(binding).unwrap();
+        self.bindings().create(&params, &binding).await.unwrap();
+        let only_tried = PatchParams {
+            dry_run: true,
+            ..PatchParams::default()
+        };
+        let refused = Patch::Merge(refused);
+        let in_force = async {
+            while api.patch(name, &only_tried, &refused).await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        self.in_time("the policy is in force", in_force).await;
+    }
+
+    /// Ends [`World::admit_only`].
+    pub async fn admit_all(&self) {
+        let params = DeleteParams::default();
+        self.bindings()
+            .delete(&self.namespace, &params)
+            .await
+            .unwrap();
+        self.policies()
+            .delete(&self.namespace, &params)
+            .await
+            .unwrap();
+    }
+
+    fn policies(&self) -> Api<ValidatingAdmissionPolicy> {
+        Api::all(self.client.clone())
+    }
+
+    fn bindings(&self) -> Api<ValidatingAdmissionPolicyBinding> {
+        Api::all(self.client.clone())
+    }
+
+    /// Takes back what [`World::grant`] granted; returns once the API server knows.
+    pub async fn withdraw(&self, name: &str, attributes: Value) {
+        let binding = format!("{}-{name}", self.namespace);
+        Api::<ClusterRoleBinding>::all(self.client.clone())
+            .delete(&binding, &DeleteParams::default())
+            .await
+            .unwrap();
+        let withdrawn = async {
+            while is_permitted(&self.client, &self.user, &attributes)
+                .await
+                .unwrap()
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        self.in_time("the right is withdrawn", withdrawn).await;
     }
 
     fn kubeconfig(&self, user: &str) -> PathBuf {

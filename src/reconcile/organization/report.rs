@@ -64,22 +64,37 @@ pub async fn stalled(
     reason: Reason,
     message: String,
 ) -> Result<(), Error> {
-    let claims = unready("Stalled", reason, &message);
-    let status = object.status.clone().unwrap_or_default();
-    write(object, status, &claims, context).await
+    unready(object, context, "Stalled", reason, &message).await
 }
 
 /// Says what the API server does not take.
 pub async fn refused(object: &Organization, context: &Context, message: &str) -> Result<(), Error> {
-    let status = object.status.clone().unwrap_or_default();
-    if !context.refusal_is_news(object, &status.conditions) {
+    let conditions = object.status.as_ref().map(|status| &*status.conditions);
+    if !context.refusal_is_news(object, conditions.unwrap_or_default()) {
         return Ok(());
     }
-    let claims = unready("Reconciling", Reason::WriteRefused, message);
-    write(object, status, &claims, context).await
+    unready(
+        object,
+        context,
+        "Reconciling",
+        Reason::WriteRefused,
+        message,
+    )
+    .await
 }
 
-fn unready(kind: &'static str, reason: Reason, message: &str) -> Vec<Claim> {
+async fn unready(
+    object: &Organization,
+    context: &Context,
+    kind: &'static str,
+    reason: Reason,
+    message: &str,
+) -> Result<(), Error> {
+    let status = object.status.clone().unwrap_or_default();
+    write(object, status, &not_ready(kind, reason, message), context).await
+}
+
+fn not_ready(kind: &'static str, reason: Reason, message: &str) -> Vec<Claim> {
     vec![
         claim("Ready", "False", reason, message),
         claim(kind, "True", reason, message),
@@ -91,7 +106,7 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
         let message = format!(
             "It is being deleted, and goes when the {needed_by} OrgInvites that hold an invitation or a member of it are gone. Delete them, with deletionPolicy Retain where the invitation shall stay"
         );
-        return unready("Reconciling", Reason::InUse, &message);
+        return not_ready("Reconciling", Reason::InUse, &message);
     }
     let mut claims = match health {
         Health::Failing(error) => {
@@ -116,7 +131,7 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
                 "The organization cannot be read: {}. {advice}",
                 error.summary()
             );
-            unready(kind, reason, &message)
+            not_ready(kind, reason, &message)
         }
         Health::Forbidden(error) => {
             let message = format!(
@@ -143,7 +158,7 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
             loss.known
         );
         if matches!(health, Health::Complete) {
-            claims = unready("Stalled", Reason::PeopleMissing, &message);
+            claims = not_ready("Stalled", Reason::PeopleMissing, &message);
         }
         claims.retain(|claim| claim.kind != "Suspicious");
         claims.push(claim("Suspicious", "True", Reason::PeopleMissing, &message));

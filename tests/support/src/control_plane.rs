@@ -200,17 +200,19 @@ async fn client(kubeconfig: &Path) -> Result<Client> {
 /// Returns once the user may do what the attributes of a SubjectAccessReview say: what RBAC grants is known to the
 /// API server's authorizer a moment after it was written.
 pub async fn until_permitted(client: &Client, user: &str, attributes: Value) -> Result<()> {
-    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
-    let spec = json!({"user": user, "resourceAttributes": attributes});
-    let review = serde_json::from_value(json!({"spec": spec}))?;
-    let allowed = async || -> Result<bool> {
-        let answer = reviews.create(&PostParams::default(), &review).await?;
-        Ok(answer.status.is_some_and(|status| status.allowed))
-    };
-    while !allowed().await? {
+    while !is_permitted(client, user, &attributes).await? {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     Ok(())
+}
+
+/// Whether the API server's authorizer lets the user do that now.
+pub async fn is_permitted(client: &Client, user: &str, attributes: &Value) -> Result<bool> {
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let spec = json!({"user": user, "resourceAttributes": attributes});
+    let review = serde_json::from_value(json!({"spec": spec}))?;
+    let answer = reviews.create(&PostParams::default(), &review).await?;
+    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 /// The supervisor process as its parent sees it.
