@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::events::Deed;
 use super::memory::Revoked;
-use super::org_invite::Turn;
+use super::org_invite::{Turn, requeue_past};
 use super::report;
 use super::send::random_id;
 use super::write::{Written, has_finalizer};
@@ -52,8 +52,7 @@ impl<'a> Turn<'a> {
             }
             (Step::AwaitTime(time), _) => {
                 self.say(&record, &plan.state).await?;
-                let wait = Duration::try_from(time.duration_since(self.now())).unwrap_or_default();
-                Ok(Action::requeue(wait + Duration::from_millis(50)))
+                Ok(requeue_past(time, self.now()))
             }
             (
                 Step::Send {

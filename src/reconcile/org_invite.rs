@@ -21,7 +21,7 @@ use super::observe::freshened;
 use super::report;
 use super::write::{Written, has_finalizer};
 use crate::astro::directory::View;
-use crate::astro::{self, Role};
+use crate::astro::{self, EXPIRY_GRACE, Role};
 use crate::claims;
 use crate::error::Error;
 use crate::leadership::Term;
@@ -110,7 +110,9 @@ async fn attend(
     let connection = match context.link(&term, &object.spec.organization_ref.name) {
         Link::Up(connection) => connection,
         Link::Down(saying) => {
-            return disconnected::reconcile(context, &term, object, &address, saying).await;
+            return disconnected::reconcile(context, &term, object, &address, saying)
+                .await
+                .map(|action| until_expiry(action, object, Timestamp::now()));
         }
         // What comes up triggers everybody.
         Link::NotYet => return Ok(Action::await_change()),
@@ -128,7 +130,31 @@ async fn attend(
     drop(locked);
     drop(memory);
     term.forget_idle(&connection.organization_id, &address, context.timing);
-    outcome
+    outcome.map(|action| until_expiry(action, object, connection.directory.now()))
+}
+
+/// Whatever an object waits for: an invitation that is told as out is looked at when it expires, and when its grace is
+/// over.
+fn until_expiry(action: Action, object: &OrgInvite, now: Timestamp) -> Action {
+    let told = object.status.as_ref().filter(|status| {
+        let is_ready = |one: &Condition| one.type_ == "Ready" && one.status == "True";
+        status.user_id.is_none() && status.conditions.iter().any(is_ready)
+    });
+    let Some(expires_at) = told.and_then(|status| status.expires_at.as_ref()) else {
+        return action;
+    };
+    let ends = [expires_at.0, astro::later(expires_at.0, EXPIRY_GRACE)];
+    let next = ends.into_iter().find(|end| *end >= now);
+    match next.filter(|_| action == Action::await_change()) {
+        Some(end) => requeue_past(end, now),
+        None => action,
+    }
+}
+
+/// Comes back when `time` is past.
+pub(super) fn requeue_past(time: Timestamp, now: Timestamp) -> Action {
+    let wait = Duration::try_from(time.duration_since(now)).unwrap_or_default();
+    Action::requeue(wait + Duration::from_millis(50))
 }
 
 /// Plans and acts on what the caches show now.

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use kube::api::DeleteParams;
 use serde_json::json;
-use support::fake_astro::{Fault, HoldPoint, Operation, Times};
+use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
 use crate::world::{World, condition, invite_id};
 
@@ -86,6 +89,36 @@ async fn an_expiry_is_noticed_by_the_next_pass_where_no_timer_ran() {
     world.astro.set_clock_offset(EXPIRED);
     world.state("jane", "Expired").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+/// Nobody can look meanwhile, and what was planned until then is planned anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_is_not_told_as_out_past_its_expiry_whatever_else_is_amiss() {
+    let world = World::start().await;
+    world.astro.set_invite_lifetime(Duration::from_secs(12));
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let unreadable = Fault::before(Answer::Status(503));
+    world
+        .astro
+        .fault(Operation::ListUsers, unreadable, Times::UntilCleared);
+    world.organization_is("AstroUnavailable").await;
+    world.annotate("jane", "test/touched", "x").await;
+    world.state("jane", "AstroUnavailable").await;
+
+    world.astro.clear_faults();
+    world.organization_is("Connected").await;
+    world.apply("joe", "joe@example.com").await;
+    world.state("joe", "Invited").await;
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    secrets
+        .delete("astro-token", &DeleteParams::default())
+        .await
+        .unwrap();
+    world.organization_is("TokenMissing").await;
+    world.state("joe", "OrganizationNotReady").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.astro.emails_to("joe@example.com"), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
