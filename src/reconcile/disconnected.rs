@@ -76,7 +76,8 @@ pub async fn reconcile(
 
 /// What keeps everything from going on is said so, and what is recorded holds as far as anybody knows.
 pub fn meanwhile(object: &OrgInvite, saying: Saying) -> State {
-    if claims::recorded(object).is_some() {
+    // Of one that goes, the invitation may have been taken back already.
+    if claims::recorded(object).is_some() && object.metadata.deletion_timestamp.is_none() {
         State::Obscured(saying)
     } else {
         State::Progressing(saying)

@@ -223,3 +223,19 @@ async fn an_invitation_that_disappeared_is_told_and_not_sent_again() {
     assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_the_api_server_keeps_is_not_told_as_invited_once_it_was_taken_back() {
+    let world = World::start().await;
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let rule = ("has(object.metadata.finalizers)", "it stays");
+    let free = json!({"metadata": {"finalizers": null}});
+    world.admit_only(&world.invites(), "jane", rule, free).await;
+    world.delete("jane").await;
+    let kept = world.state("jane", "WriteRefused").await;
+    assert_eq!(condition(&kept, "Ready").unwrap().status, "False");
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    world.admit_all().await;
+    world.deleted("jane", &uid(&jane)).await;
+}
