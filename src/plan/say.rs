@@ -43,12 +43,10 @@ pub(super) fn braked(facts: &Facts<'_>) -> Plan {
         || facts.request.is_some()
         || (facts.record.invite_id.is_some() && facts.record.role != Some(facts.role))
         || expired(facts);
-    // Such as an Organization that was not ready: it is, and this is what keeps everything from going on now.
-    let outdated = facts
-        .record
-        .conditions
-        .iter()
-        .any(|one| one.type_ == "Reconciling");
+    // Such as an Organization that was not ready, or a conflict: this is what keeps everything from going on now.
+    let outdated = facts.record.conditions.iter().any(|one| {
+        one.type_ == "Reconciling" || (one.type_ == "Stalled" && facts.record.gone_since.is_none())
+    });
     let state = match (settled, wanted || outdated) {
         // The last truth holds, and a thousand objects need not say that it is doubted.
         (true, false) => State::Unchanged,

@@ -1,6 +1,7 @@
 //! More people are missing at once than is believed.
 
 use jiff::ToSpan;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orginvite_operator::plan::{Doubt, Found, Lookup, Own, Sight, Step};
 use orginvite_operator::resources::conditions::{self, Claim};
 use orginvite_operator::resources::{OrgInviteStatus, Reason};
@@ -19,6 +20,24 @@ fn more_people_are_missing_than_is_believed() {
     let member_before = OrgInviteStatus {
         user_id: Some("u".to_owned()),
         ..recorded()
+    };
+    let told = |kind, reason, record| OrgInviteStatus {
+        conditions: conditions::merge(
+            &[],
+            &[Claim {
+                kind,
+                status: "True",
+                reason,
+                message: String::new(),
+            }],
+            1,
+            now(),
+        ),
+        ..record
+    };
+    let gone = OrgInviteStatus {
+        gone_since: Some(Time(now())),
+        ..member_before.clone()
     };
     let absent = Own {
         revoke_answered_absent: true,
@@ -39,22 +58,21 @@ fn more_people_are_missing_than_is_believed() {
         ),
         (
             "but not what kept it from going on before",
-            braked(OrgInviteStatus {
-                conditions: conditions::merge(
-                    &[],
-                    &[Claim {
-                        kind: "Reconciling",
-                        status: "True",
-                        reason: Reason::WriteRefused,
-                        message: String::new(),
-                    }],
-                    1,
-                    now(),
-                ),
-                ..recorded()
-            }),
+            braked(told("Reconciling", Reason::WriteRefused, recorded())),
             Step::Rest,
             "PeopleMissing",
+        ),
+        (
+            "nor what a person has seen to meanwhile",
+            braked(told("Stalled", Reason::Conflict, recorded())),
+            Step::Rest,
+            "PeopleMissing",
+        ),
+        (
+            "who had gone before has gone",
+            braked(told("Stalled", Reason::MemberRemoved, gone)),
+            Step::Rest,
+            "Unchanged",
         ),
         (
             "also of a member",
