@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
@@ -15,7 +17,7 @@ use crate::astro::directory::Health;
 use crate::metrics::families::{self, Description};
 use crate::reconcile::connection::Link;
 use crate::reconcile::context::Context;
-use crate::resources::{OrgInvite, Reason};
+use crate::resources::{OrgInvite, Organization, Reason};
 
 /// The organization of objects whose Organization does not exist: no name of one.
 const MISSING: &str = "(missing)";
@@ -49,6 +51,7 @@ impl Collector for State {
         // Sums over the replicas count each object once: only the leader tells of objects.
         if leads {
             self.invites().encode(&mut encoder)?;
+            self.organizations().encode(&mut encoder)?;
             for gauge in self.connections() {
                 gauge.encode(&mut encoder)?;
             }
@@ -88,12 +91,29 @@ impl State {
             }
             let known = organizations.get(organization).map(String::as_str);
             *counts
-                .entry([known.unwrap_or(MISSING), state(object), status(object)])
+                .entry([
+                    known.unwrap_or(MISSING),
+                    state(condition(conditions(object), "Ready")),
+                    status(object),
+                ])
                 .or_default() += 1;
         }
         let mut gauge = Gauge::new(&families::INVITES);
         for (labels, number) in counts {
             gauge.add(labels, count(number));
+        }
+        gauge
+    }
+
+    fn organizations(&self) -> Gauge {
+        let mut gauge = Gauge::new(&families::ORGANIZATION_READY);
+        for object in self.0.organizations.state() {
+            let name = object.name_any();
+            if self.0.serves(&name) {
+                let ready = condition(told(&object), "Ready");
+                let is_ready = ready.is_some_and(|ready| ready.status == "True");
+                gauge.add([&name, state(ready)], f64::from(u8::from(is_ready)));
+            }
         }
         gauge
     }
@@ -109,8 +129,8 @@ impl State {
             let name = name.as_str();
             let connection = match link {
                 Link::Up(connection) => connection,
-                Link::Down(saying) => {
-                    if saying.reason == Reason::TokenMissing {
+                Link::Down(_) => {
+                    if self.lacks_token(name) {
                         accepted.add([name], 0.0);
                     }
                     continue;
@@ -136,12 +156,19 @@ impl State {
         }
         [accepted, loss, unread, age, people, waiting]
     }
+
+    fn lacks_token(&self, organization: &str) -> bool {
+        let object = self.0.organizations.get(&ObjectRef::new(organization));
+        object.is_some_and(|object| {
+            state(condition(told(&object), "Ready")) == Reason::TokenMissing.as_str()
+        })
+    }
 }
 
-/// The reason of the Ready condition, if it is one of ours: whoever may write a status could make up
+/// The reason of a Ready condition, if it is one of ours: whoever may write a status could make up
 /// any number of others.
-fn state(object: &OrgInvite) -> &'static str {
-    let Some(ready) = condition(object, "Ready") else {
+fn state(ready: Option<&Condition>) -> &'static str {
+    let Some(ready) = ready else {
         return "New";
     };
     let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
@@ -155,7 +182,7 @@ fn status(object: &OrgInvite) -> &'static str {
         .status
         .as_ref()
         .map(|status| status.observed_generation);
-    let is_true = |kind| condition(object, kind).is_some_and(|it| it.status == "True");
+    let is_true = |kind| condition(conditions(object), kind).is_some_and(|it| it.status == "True");
     if object.metadata.deletion_timestamp.is_some() {
         "Terminating"
     } else if observed != object.metadata.generation {
@@ -169,11 +196,17 @@ fn status(object: &OrgInvite) -> &'static str {
     }
 }
 
-fn condition<'a>(
-    object: &'a OrgInvite,
-    kind: &str,
-) -> Option<&'a k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition> {
-    let conditions = &object.status.as_ref()?.conditions;
+fn told(object: &Organization) -> &[Condition] {
+    let status = object.status.as_ref();
+    status.map_or(&[], |status| &status.conditions)
+}
+
+fn conditions(object: &OrgInvite) -> &[Condition] {
+    let status = object.status.as_ref();
+    status.map_or(&[], |status| &status.conditions)
+}
+
+fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 

@@ -97,6 +97,8 @@ families! {
         "Invitations that Astro said it sent, or that were found after its answer was lost. first; replacement: the role was edited; resend: the one before expired or went, or a person asked";
     INVITES: gauge invites(organization, state, status),
         "OrgInvites by the reason of their Ready condition (New before there is one) and by their kstatus: Current, InProgress, Failed (a person has to do something) or Terminating. The organization is (missing) when there is none of the name. Told by the leader only";
+    ORGANIZATION_READY: gauge organization_ready(organization, state),
+        "1 while the Organization's Ready condition is True, else 0; state is the condition's reason (New before there is one). Told by the leader only";
     TOKEN_ACCEPTED: gauge token_accepted(organization),
         "1 when Astro accepted the token at the last reading, 0 when it rejected the token or there is none to try, absent while nobody knows. Told by the leader only";
     MASS_LOSS: gauge mass_loss(organization),

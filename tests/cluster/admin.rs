@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::DeleteParams;
 use openmetrics_parser::openmetrics::parse_openmetrics;
@@ -336,6 +337,24 @@ async fn an_organization_shows_as_long_as_it_is_there() {
     assert_eq!(scrape.value("token_accepted", &[&of]), Some(1.0));
     let emails = scrape.value("emails_sent", &[&of, "first"]);
     assert_eq!(emails, Some(1.0), "another token is no other organization");
+    let shown = |state: &str, scrape: &Scrape| scrape.value("organization_ready", &[&of, state]);
+    assert_eq!(shown("Connected", &scrape), Some(1.0));
+    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
+    secrets
+        .delete("astro-token", &DeleteParams::default())
+        .await
+        .unwrap();
+    Scrape::until(&world, "there is no token", |scrape| {
+        scrape.value("token_accepted", &[&of]) == Some(0.0)
+            && shown("TokenMissing", scrape) == Some(0.0)
+    })
+    .await;
+    world.put_token("another-token").await;
+    Scrape::until(&world, "there is one again", |scrape| {
+        scrape.value("token_accepted", &[&of]) == Some(1.0)
+            && shown("Connected", scrape) == Some(1.0)
+    })
+    .await;
 
     world.delete("ann").await;
     world.deleted("ann", &uid(&object)).await;
