@@ -120,7 +120,9 @@ impl OrganizationSpec {
 }
 
 /// A key of a Secret in the operator's own namespace.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = Rule::new("self.name.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')").message("tokenSecretRef.name must be the name of a Secret: lower-case letters, digits, - and ."))]
+#[x_kube(validation = Rule::new("self.key.matches('^[-._a-zA-Z0-9]+$')").message("tokenSecretRef.key must be a key of a Secret: letters, digits, -, _ and ."))]
 pub struct SecretKeyRef {
     /// Name of the Secret.
     #[schemars(length(min = 1, max = 253))]

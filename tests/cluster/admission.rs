@@ -194,6 +194,16 @@ async fn bad_organizations_are_refused_with_a_message() {
             json!({"key": "token"}),
             "tokenSecretRef.name: Required",
         ),
+        (
+            "tokenSecretRef",
+            json!({"name": "my token"}),
+            "tokenSecretRef.name must be the name of a Secret",
+        ),
+        (
+            "tokenSecretRef",
+            json!({"name": "astro-token", "key": "a/b"}),
+            "tokenSecretRef.key must be a key of a Secret",
+        ),
     ] {
         let mut spec = good.clone();
         spec[field] = value.clone();
