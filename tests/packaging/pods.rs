@@ -47,22 +47,18 @@ pub async fn account(
     plane.kubeconfig_with_token(&token).unwrap()
 }
 
+/// Waits for the Job and records that it failed without having run, as for an image that nobody can pull.
+pub async fn fail_job(plane: &ControlPlane, namespace: &str, name: &str) {
+    let jobs: Api<Job> = Api::namespaced(plane.client().await.unwrap(), namespace);
+    unfinished(&jobs, name).await;
+    finish(&jobs, name, false).await;
+}
+
 /// Waits for the Job, runs its one container and records how it ended, as kubelet and Job controller do.
 pub async fn run_job(plane: &ControlPlane, namespace: &str, name: &str) -> Outcome {
     let client = plane.client().await.unwrap();
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
-    // A finished one is left of an earlier hook.
-    let unfinished = |job: Option<&Job>| {
-        job.is_some_and(|job| {
-            let status = job.status.as_ref();
-            status.is_none_or(|status| status.conditions.iter().flatten().count() == 0)
-        })
-    };
-    let job = tokio::time::timeout(DEADLINE, await_condition(jobs.clone(), name, unfinished))
-        .await
-        .unwrap_or_else(|_| panic!("there is no Job {name}"))
-        .unwrap()
-        .unwrap();
+    let job = unfinished(&jobs, name).await;
     let pod = job.spec.unwrap().template.spec.unwrap();
     let account_name = pod.service_account_name.unwrap();
     let kubeconfig = account(plane, &client, namespace, &account_name).await;
@@ -82,9 +78,29 @@ pub async fn run_job(plane: &ControlPlane, namespace: &str, name: &str) -> Outco
         .env("KUBECONFIG", kubeconfig))
     .await;
 
+    finish(&jobs, name, outcome.success).await;
+    outcome
+}
+
+async fn unfinished(jobs: &Api<Job>, name: &str) -> Job {
+    // A finished one is left of an earlier hook.
+    let unfinished = |job: Option<&Job>| {
+        job.is_some_and(|job| {
+            let status = job.status.as_ref();
+            status.is_none_or(|status| status.conditions.iter().flatten().count() == 0)
+        })
+    };
+    tokio::time::timeout(DEADLINE, await_condition(jobs.clone(), name, unfinished))
+        .await
+        .unwrap_or_else(|_| panic!("there is no Job {name}"))
+        .unwrap()
+        .unwrap()
+}
+
+async fn finish(jobs: &Api<Job>, name: &str, success: bool) {
     let now = Timestamp::now();
     let condition = |kind: &str| json!({"type": kind, "status": "True", "reason": "PodEnded", "message": "", "lastTransitionTime": now, "lastProbeTime": now});
-    let status = if outcome.success {
+    let status = if success {
         json!({"startTime": now, "completionTime": now, "succeeded": 1,
             "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
     } else {
@@ -98,5 +114,4 @@ pub async fn run_job(plane: &ControlPlane, namespace: &str, name: &str) -> Outco
     )
     .await
     .unwrap();
-    outcome
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::installation::{apply, apply_definitions};
-use crate::pods::{program, run_job};
+use crate::pods::{fail_job, program, run_job};
 use crate::tools::{Helm, Kubectl, Outcome, project, run};
 
 const NAMESPACE: &str = "astro-access";
@@ -52,8 +52,18 @@ impl Cluster {
 
     /// The same while what its hook's Job says is done.
     async fn helm_with_job(&self, verb: &str, more: &[&str], job: &str) -> (Outcome, Outcome) {
+        let job = Box::pin(run_job(&self.plane, NAMESPACE, job));
+        self.helm_beside(verb, more, job).await
+    }
+
+    async fn helm_beside<T>(
+        &self,
+        verb: &str,
+        more: &[&str],
+        job: impl Future<Output = T>,
+    ) -> (Outcome, T) {
         let mut helm = Box::pin(self.helm(verb, more));
-        let mut job = Box::pin(run_job(&self.plane, NAMESPACE, job));
+        let mut job = Box::pin(job);
         tokio::select! {
             job = &mut job => (helm.await, job),
             helm = &mut helm => {
@@ -270,7 +280,32 @@ async fn a_release_is_installed_upgraded_uninstalled_and_installed_again() {
         .printed();
     assert_eq!(kept, "orginvite.iam.astronomer.io/jane\n");
 
+    fails_first(&cluster).await;
     is_installed_again(&cluster, &older, &organization).await;
+}
+
+/// A first install whose hook fails goes on with an upgrade, or is given up.
+async fn fails_first(cluster: &Cluster) {
+    let chart = chart();
+    let kept = cluster.objects().await;
+    for goes_on in [true, false] {
+        let failing = Box::pin(fail_job(&cluster.plane, NAMESPACE, CRDS_JOB));
+        let (helm, ()) = cluster.helm_beside("install", &[&chart], failing).await;
+        helm.refusal();
+        let refusal = cluster.helm("install", &[&chart]).await.refusal();
+        assert!(refusal.contains("cannot reuse a name"), "{refusal}");
+        if goes_on {
+            let (helm, job) = cluster.helm_with_job("upgrade", &[&chart], CRDS_JOB).await;
+            job.printed();
+            helm.printed();
+            assert_eq!(cluster.replicas().await, "2");
+        }
+        cluster.helm("uninstall", &["--no-hooks"]).await.printed();
+        let mut left = cluster.objects().await;
+        // What a failed hook leaves is there to be looked at, until the next one.
+        left.retain(|name| !name.contains(CRDS_JOB));
+        assert_eq!(left, kept);
+    }
 }
 
 /// While an OrgInvite has the operator's finalizer.

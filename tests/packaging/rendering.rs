@@ -177,6 +177,10 @@ async fn bad_values_are_refused() {
             "operator.organizations=[\"a,b\"]",
             "/operator/organizations/0",
         ),
+        (
+            "operator.authorities={\"configMap\":\"a b\"}",
+            "/operator/authorities/configMap",
+        ),
         ("networkPolicy.egressPorts=[]", "/networkPolicy/egressPorts"),
         ("rbac.aggregateToEdit=\"no\"", "/rbac/aggregateToEdit"),
         ("organizations=[]", "/organizations"),
