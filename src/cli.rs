@@ -51,7 +51,7 @@ enum Command {
 /// What `run` reads beside its flags.
 const ENVIRONMENT: &str = "\
 Environment:
-  KUBECONFIG                   the cluster, unless it runs in a pod with a service account
+  KUBECONFIG                   the cluster; without it, and without ~/.kube/config, that of the pod
   RUST_LOG                     what is logged [default: info]
   OTEL_EXPORTER_OTLP_ENDPOINT  where traces are sent to by OTLP over http/protobuf, with the other
                                standard OTEL_ variables; without it, nowhere";

@@ -165,8 +165,8 @@ reasons! {
         /// Astro knows no such organization, or its API does not answer there. Check organizationId
         /// and the operator's --astro-url.
         OrganizationUnknown,
-        /// The Secret with the token, or its key, is missing, empty or no token, or the operator may not read it.
-        /// Create it; it is picked up by itself.
+        /// The Secret with the token, or its key, is missing, empty or no token, or the operator cannot read it.
+        /// Create it, or let the operator read it; it is picked up by itself.
         TokenMissing,
         /// An older Organization is for the same organizationId. Delete one of the two.
         Duplicate,

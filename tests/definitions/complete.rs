@@ -58,8 +58,7 @@ fn every_link_in_the_docs_leads_somewhere() {
         files.push(format!("docs/{name}"));
     }
     assert!(files.contains(&"docs/operations.md".to_owned()));
-    for file in &files {
-        let page = kept(file);
+    let places = |page: &str| {
         let headings = page.lines().filter_map(|line| line.strip_prefix('#'));
         let headings = headings.map(|line| line.trim_start_matches(['#', ' ']).to_lowercase());
         let mut places: BTreeSet<String> = headings
@@ -68,14 +67,26 @@ fn every_link_in_the_docs_leads_somewhere() {
             .collect();
         let anchors = page.split(r#"<a id=""#).skip(1);
         places.extend(anchors.map(|rest| rest.split('"').next().unwrap().to_owned()));
+        places
+    };
+    for file in &files {
+        let page = kept(file);
         let links = page.split("](").skip(1);
         for link in links.map(|rest| rest.split(')').next().unwrap()) {
-            let found = match link.strip_prefix('#') {
-                Some(anchor) => places.contains(anchor),
-                None if link.starts_with("https://") => true,
-                None => root.join(file).with_file_name(link).exists(),
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let found = if path.is_empty() {
+                root.join(file)
+            } else {
+                root.join(file).with_file_name(path)
             };
-            assert!(found, "{link} in {file}");
+            assert!(found.exists(), "{link} in {file}");
+            if !anchor.is_empty() {
+                let found = std::fs::read_to_string(found).unwrap();
+                assert!(places(&found).contains(anchor), "{link} in {file}");
+            }
         }
     }
     assert!(kept("README.md").contains("](docs/reference.md)"));
