@@ -71,8 +71,9 @@ struct Lane {
     free: BTreeSet<Instant>,
 }
 
-/// How long a place is kept for somebody who does not come for it.
-const UNCLAIMED: Duration = Duration::from_mins(1);
+/// How late somebody may come for a place. Later, it is behind those who wait: all who were late together would go at
+/// once, faster than Astro allows.
+const LATE: Duration = Duration::from_secs(2);
 
 impl Lane {
     fn new(rate: u32) -> Self {
@@ -131,12 +132,13 @@ impl Lane {
     /// The moment of `who`, which keeps it. Whoever comes back with a better class than it came with
     /// is not moved back any longer.
     fn keep(&mut self, class: Class, who: &str, now: Instant) -> Instant {
-        let at = match self.places.get(who) {
-            Some((_, at)) => *at,
+        let kept = self.places.remove(who).filter(|(_, at)| *at + LATE >= now);
+        let at = match kept {
+            Some((_, at)) => at,
             None => self.place(class, now),
         };
-        let before = self.places.insert(who.to_owned(), (class, at));
-        if class == Class::First && before.is_some_and(|(before, _)| before == Class::Later) {
+        self.places.insert(who.to_owned(), (class, at));
+        if class == Class::First && kept.is_some_and(|(before, _)| before == Class::Later) {
             self.spend(at);
         }
         at
@@ -145,6 +147,11 @@ impl Lane {
     /// `who` does not come: its moment is whoever's comes next. Those who wait keep theirs, since they come only then.
     fn give_up(&mut self, who: &str) {
         self.free.extend(self.places.remove(who).map(|(_, at)| at));
+    }
+
+    /// Nobody comes for what is past any longer.
+    fn drop_unclaimed(&mut self, now: Instant) {
+        self.places.retain(|_, (_, at)| *at + LATE >= now);
     }
 
     /// A call goes out whose moment was `at`.
@@ -223,16 +230,18 @@ impl Budget {
         let now = Instant::now();
         for lane in &mut *self.lanes.lock() {
             lane.give_up(who);
-            lane.places.retain(|_, (_, at)| *at + UNCLAIMED > now);
+            lane.drop_unclaimed(now);
         }
     }
 
     /// Astro answered 429: nobody with this token makes such a call before `pause` is over.
     pub fn pause(&self, verb: Verb, pause: Duration) {
-        let until = Instant::now() + pause;
+        let now = Instant::now();
+        let until = now + pause;
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];
         lane.free.clear();
+        lane.drop_unclaimed(now);
         // Everybody keeps the order, moved behind the pause.
         let first = lane.places.values().map(|(_, at)| *at).min();
         if let Some(shift) = first.and_then(|first| until.checked_duration_since(first)) {
@@ -519,11 +528,34 @@ mod tests {
         assert_eq!(take("a"), Err(start + ms(1400)), "a pause ends them");
         // Nor is one kept for ever for somebody who does not come.
         let kept = || budget.lanes.lock()[Verb::Post as usize].places.len();
-        tokio::time::advance(UNCLAIMED).await;
+        tokio::time::advance(LATE).await;
         budget.forget("e");
         assert_eq!(kept(), 7);
         tokio::time::advance(ms(2000)).await;
         budget.forget("e");
         assert_eq!(kept(), 0);
+    }
+
+    /// Such as those whose Organization was suspended meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn who_comes_late_goes_behind_and_nobody_waits_for_who_never_comes() {
+        let budget = budget();
+        let take = |who: &str| budget.take(Verb::Post, Class::First, who);
+        let names: Vec<String> = (0..600).map(|number| number.to_string()).collect();
+        for name in &names {
+            assert!(take(name).is_err());
+        }
+        tokio::time::advance(Duration::from_hours(1)).await;
+        let now = Instant::now();
+        let granted = names.iter().filter(|name| take(name).is_ok()).count();
+        assert_eq!(granted, 1, "as after any rest");
+        let last = names.iter().filter_map(|name| take(name).err()).max();
+        assert_eq!(last, Some(now + ms(60_000)));
+
+        // Nor does a pause last as long as somebody has not come.
+        assert!(take("gone").is_err());
+        tokio::time::advance(Duration::from_hours(1)).await;
+        budget.pause(Verb::Post, Duration::from_secs(1));
+        assert_eq!(take("next"), Err(Instant::now() + Duration::from_secs(1)));
     }
 }
