@@ -31,7 +31,11 @@ use tokio::net::{TcpListener, TcpStream};
 
 const TOKEN: &str = "planted-token";
 /// In every well-formed body here: who holds one can join.
-const PLANTED: [&str; 3] = ["planted-ticket", "planted-oauth", "planted-link"];
+const PLANTED: [&str; 3] = [
+    "planted-ticket-f83a61c09d27",
+    "planted-oauth",
+    "planted-link",
+];
 const ANN: &str = "ann@astro.example";
 /// How long the client waits.
 const PATIENT: Duration = Duration::from_secs(2);
@@ -120,13 +124,13 @@ fn documented() -> impl Strategy<Value = String> {
     let invite = json!({
         "inviteId": "i1", "organizationId": "org1", "expiresAt": "2026-12-01T00:00:00Z",
         "ticketId": ticket, "oAuthInviteId": oauth, "url": format!("https://astro.example/{link}"),
-        "invitee": {"id": "u1", "username": "ann"}, "inviter": {"id": "t1", "subjectType": "USER", "fullName": "Joe"},
+        "invitee": {"id": "u1", "username": "ann"}, "inviter": {"id": "t1", "subjectType": "USER", "fullName": format!("Joe {ANN}")},
     });
     let user = json!({"id": "u1", "username": "ann", "status": "PENDING", "invites": [invite], "orgRole": "ORGANIZATION_MEMBER"});
     let page = json!({"users": [user], "totalCount": 1, "limit": 100, "offset": 0});
     let error = json!({
-        "message": format!("{ANN} has https://astro.example/{link}"), "requestId": format!("r {ANN}"), "statusCode": 400,
-        "fieldErrors": [{"field": "inviteeEmail", "message": format!("{ANN} is bad")}],
+        "message": format!("{ANN} has https://astro.example/{link}, '{ticket}' and {TOKEN}"), "requestId": format!("r {ANN}"), "statusCode": 400,
+        "fieldErrors": [{"field": "inviteeEmail", "message": format!("{ANN} is bad for \"{TOKEN}\"")}],
     });
     select(vec![invite, page, error]).prop_map(|value| value.to_string())
 }

@@ -15,6 +15,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
 use tracing::{Instrument as _, field};
 
+pub(super) use self::answer::clean;
 use self::answer::{Answer, unknown};
 use super::wire;
 use super::{Astro, Error, Invite, InviteAnswer, Listing, Refusal, Role, UserPage};
@@ -170,7 +171,7 @@ impl Endpoint {
         Ok(url)
     }
 
-    async fn receive(&self, mut response: Response) -> Result<Answer, Error> {
+    async fn receive(&self, mut response: Response, token: &str) -> Result<Answer, Error> {
         let status = response.status();
         let mut body = Vec::new();
         loop {
@@ -184,7 +185,7 @@ impl Endpoint {
                     return Err(unknown(message, Some(status)));
                 }
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Answer::judge(status, response.headers(), body),
+                Ok(None) => return Answer::judge(status, response.headers(), body, token),
                 Err(error) => return Err(unknown(self.transport(&error), Some(status))),
             }
         }
@@ -194,7 +195,7 @@ impl Endpoint {
     fn transport(&self, error: &reqwest::Error) -> String {
         let host = self.host();
         if error.is_connect() {
-            let cause = answer::clean(&root_cause(error).to_string());
+            let cause = clean(&root_cause(error).to_string(), None);
             format!("cannot connect to {host}: {cause}")
         } else if error.is_timeout() {
             format!("{host} did not answer within {:?}", self.deadline)
@@ -322,7 +323,8 @@ impl Session {
                 if let Some(date) = response.headers().get(DATE).and_then(answer::http_date) {
                     self.set_clock(date);
                 }
-                self.endpoint.receive(response).await
+                let token = self.token.expose_secret();
+                self.endpoint.receive(response, token).await
             }
             Err(error) => Err(unknown(self.endpoint.transport(&error), None)),
         };

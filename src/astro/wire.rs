@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::http::clean;
 use super::{FieldError, Role, SubjectKind, UserStatus};
 
 #[derive(Serialize)]
@@ -126,10 +127,12 @@ impl TryFrom<Invite> for super::Invite {
 impl From<Subject> for super::Subject {
     fn from(wire: Subject) -> Self {
         let filled = |text: Option<String>| text.filter(|text| !text.is_empty());
+        // It goes into statuses that more people may read than should know an address.
+        let name = filled(wire.full_name).or(filled(wire.api_token_name));
         Self {
             id: wire.id,
             kind: wire.kind,
-            name: filled(wire.full_name).or(filled(wire.api_token_name)),
+            name: name.map(|name| clean(&name, None)),
             username: filled(wire.username),
         }
     }

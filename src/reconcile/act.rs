@@ -147,10 +147,16 @@ impl<'a> Turn<'a> {
 
     /// What a refusal means. That of a POST is remembered until something that it depends on changes.
     pub(super) fn refused(&mut self, refusal: &Refusal, verb: Verb) -> State {
-        let what = if verb == Verb::Post {
-            "invite people"
+        let (what, advice) = if verb == Verb::Post {
+            (
+                "invite people",
+                "put another token into the Secret, or give it a role that may and restart the operator",
+            )
         } else {
-            "take invitations back"
+            (
+                "take invitations back",
+                "put another token into the Secret, or give it a role that may",
+            )
         };
         let saying = match refusal.status {
             429 => {
@@ -177,7 +183,7 @@ impl<'a> Turn<'a> {
                 Saying {
                     reason: Reason::TokenNotAllowed,
                     message: format!(
-                        "{refusal}. The Organization's token may not {what}: give it a role that may, or another token"
+                        "{refusal}. The Organization's token may not {what}: {advice}"
                     ),
                 }
             }

@@ -140,8 +140,9 @@ reasons! {
         /// the Organization or its token changes, or somebody asks with the annotation
         /// iam.astronomer.io/resend-requested-at.
         Refused,
-        /// The Organization's token may not invite people, or not take invitations back. Give it a
-        /// role that may, or put another token into the Secret.
+        /// The Organization's token may not invite people, or not take invitations back. Put another token into the
+        /// Secret, or give it a role that may; an invitation that was refused goes out then once the operator is
+        /// restarted.
         TokenNotAllowed,
         /// The domain of the e-mail address is not a valid one. Delete the object and create another
         /// one.

@@ -24,11 +24,17 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Sorts an answer into success, refusal, and unknown outcome.
-    pub fn judge(status: StatusCode, headers: &HeaderMap, body: Vec<u8>) -> Result<Self, Error> {
+    /// Sorts an answer into success, refusal, and unknown outcome. `token` is shown in none.
+    pub fn judge(
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: Vec<u8>,
+        token: &str,
+    ) -> Result<Self, Error> {
         if status.is_success() {
             return Ok(Self { status, body });
         }
+        let clean = |text: &str| clean(text, Some(token));
         let said = serde_json::from_slice(&body).ok();
         let said = said.filter(|said: &wire::ErrorBody| {
             said.message.is_some() && (said.status_code.is_some() || said.request_id.is_some())
@@ -111,9 +117,18 @@ pub fn unknown(message: String, status: Option<StatusCode>) -> Error {
     }
 }
 
+/// How long a word with digits may be: what is longer is no name and no ID, and may be a ticket.
+const WORD_LIMIT: usize = 25;
+
 /// A text of the API as it may be shown: one short line without control characters, and without
-/// e-mail addresses and links (who holds the link of an invite can join).
-pub fn clean(text: &str) -> String {
+/// e-mail addresses, the token, and what an invitation can be accepted with: links and tickets.
+pub fn clean(text: &str, token: Option<&str>) -> String {
+    let is_long = |word: &str| {
+        let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
+        bare.chars().count() > WORD_LIMIT && bare.contains(|c: char| c.is_ascii_digit())
+    };
+    let is_token =
+        |word: &str| token.is_some_and(|token| !token.is_empty() && word.contains(token));
     let one_line: String = text
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
@@ -125,6 +140,8 @@ pub fn clean(text: &str) -> String {
             // Also without its scheme, or a part of one.
             _ if word.contains("//") || (word.contains('/') && word.contains('.')) => "[link]",
             _ if word.contains('@') => "[address]",
+            _ if is_token(word) => "[token]",
+            _ if is_long(word) => "[value]",
             _ => word,
         })
         .collect();
@@ -159,7 +176,12 @@ mod tests {
 
     fn judge(status: u16, body: &str) -> Result<Answer, Error> {
         let status = StatusCode::from_u16(status).unwrap();
-        Answer::judge(status, &HeaderMap::new(), body.as_bytes().to_vec())
+        Answer::judge(
+            status,
+            &HeaderMap::new(),
+            body.as_bytes().to_vec(),
+            "token-1",
+        )
     }
 
     fn refusal(status: u16, body: &str) -> Refusal {
@@ -231,10 +253,15 @@ mod tests {
     fn texts_are_short_and_hold_no_link_and_no_address() {
         let text =
             "a\u{1b}[31m\n <ann@astro.example> has htt\u{0}ps://astro.example/t/1\r\nalready";
-        assert_eq!(clean(text), "a[31m [address] has [link] already");
+        assert_eq!(clean(text, None), "a[31m [address] has [link] already");
         let bare = "at astro.example/invites?ticket=t, not /invites or 1.5";
-        assert_eq!(clean(bare), "at [link] not /invites or 1.5");
-        assert_eq!(clean(&"x".repeat(400)).len(), TEXT_LIMIT);
+        assert_eq!(clean(bare, None), "at [link] not /invites or 1.5");
+        assert_eq!(clean(&"x".repeat(400), None).len(), TEXT_LIMIT);
+        let secrets = "Bearer 'token-1', ticket \"f83a61c09d27be45f83a61c09d27\" of clkvh3b46003m01kbalgwwdcy";
+        assert_eq!(
+            clean(secrets, Some("token-1")),
+            "Bearer [token] ticket [value] of clkvh3b46003m01kbalgwwdcy"
+        );
     }
 
     #[test]
