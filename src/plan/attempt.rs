@@ -11,6 +11,9 @@ use crate::astro::is_over;
 use crate::resources::Reason;
 use crate::resources::org_invite::Attempt;
 
+/// Of one that is deleted: its row in the list shows no invitation.
+const UNSEEN: &str = "Astro does not show whether the last e-mail left a pending invitation. Revoke it in Astro if there is one, and set deletionPolicy to Retain, which lets the object go";
+
 /// The invite that an open attempt was to replace. The annotation is in the hands of whoever may edit the
 /// object, the record is not: what the object does not record is not its own to delete.
 pub(super) fn replaced<'a>(facts: &Facts<'_>, attempt: &'a Attempt) -> Option<&'a str> {
@@ -77,7 +80,15 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         return braked(facts);
     }
     if facts.deleting {
-        return Plan::act(Step::Release);
+        return match &facts.observed.sight {
+            // Such a row shows no invitation, whether there is one or not.
+            Sight::Unidentified | Sight::Barred if underway => take_back(facts),
+            Sight::Unidentified if may_be_told(facts) => {
+                Plan::stalled(Reason::InviteUnidentified, UNSEEN)
+            }
+            Sight::Barred if may_be_told(facts) => Plan::stalled(Reason::PersonInactive, UNSEEN),
+            _ => Plan::act(Step::Release),
+        };
     }
     if let Some(old) = left_over
         && (facts.closing || !(facts.permits)(facts.role))
@@ -89,6 +100,12 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     send_or_close(facts, attempt, underway, unseen)
 }
 
+/// The annotation may be forged: who may not invite the person is told nothing, unless it is known already.
+fn may_be_told(facts: &Facts<'_>) -> bool {
+    let is_known = facts.record.invite_id.is_some() || facts.record.user_id.is_some();
+    is_known || (facts.permits)(facts.role)
+}
+
 /// The attempt left nothing. Unless something speaks against any e-mail, it is sent again; `unseen`: no pass shows what
 /// it replaces.
 fn send_or_close(facts: &Facts<'_>, attempt: &Attempt, underway: bool, unseen: bool) -> Plan {
@@ -96,9 +113,7 @@ fn send_or_close(facts: &Facts<'_>, attempt: &Attempt, underway: bool, unseen: b
         step: Step::Close,
         state: State::Stalled(saying),
     };
-    // The annotation may be forged: who may not invite the person is told nothing, unless it is known already.
-    let is_known = facts.record.invite_id.is_some() || facts.record.user_id.is_some();
-    if !is_known && !(facts.permits)(facts.role) {
+    if !may_be_told(facts) {
         return close(not_permitted(facts.role));
     }
     if let Sight::Member { user_id, role } = &facts.observed.sight {

@@ -189,6 +189,37 @@ fn attempt_open() {
             "Unchanged",
         ),
         (
+            "deletion, listed as invited without an invitation",
+            Case {
+                deleting: true,
+                sight: Sight::Unidentified,
+                ..first()
+            },
+            Step::Rest,
+            "InviteUnidentified",
+        ),
+        (
+            "deletion, inactive",
+            Case {
+                deleting: true,
+                sight: Sight::Barred,
+                ..first()
+            },
+            Step::Rest,
+            "PersonInactive",
+        ),
+        (
+            "under way and deleted, listed as invited without an invitation",
+            Case {
+                own: underway(),
+                deleting: true,
+                sight: Sight::Unidentified,
+                ..replacing()
+            },
+            Step::Revoke("x1".to_owned()),
+            "Unchanged",
+        ),
+        (
             "deletion, the old one left",
             Case {
                 deleting: true,
@@ -311,6 +342,13 @@ fn attempt_open_of_who_may_not_invite() {
         ..case(Sight::Absent)
     };
     assert!(matches!(held.plan().state, State::Stalled(saying) if saying.message == message));
+    for sight in [Sight::Barred, Sight::Unidentified] {
+        let gone = Case {
+            deleting: true,
+            ..case(sight)
+        };
+        assert_eq!(gone.plan().step, Step::Release);
+    }
     // Where it was allowed, something may have been sent: it is left alone, and recorded when it is allowed again.
     for role in [None, Some(OWNER)] {
         let pending = Sight::Pending(vec![found("x1", role)]);

@@ -144,7 +144,8 @@ proptest! {
         match case.plan().step {
             Step::Revoke(id) => {
                 prop_assert!(case.deleting && !case.retain);
-                prop_assert!(case.open.is_none() || case.is_unsent(), "an attempt is open");
+                let unsent = case.is_unsent() || case.own.underway.is_some();
+                prop_assert!(case.open.is_none() || unsent, "an attempt is open");
                 prop_assert_eq!(case.record.invite_id.as_ref(), Some(&id));
                 prop_assert!(!(case.shared && id == SHARED), "another object records it");
                 prop_assert!(case.heir == Heir::None || (case.heir == Heir::Waiting && case.open.is_some()));
@@ -179,6 +180,13 @@ proptest! {
             let pending = matches!(&case.sight, Sight::Pending(found)
                 if found.iter().any(|one| case.open.as_ref().unwrap().replaces.as_ref() != Some(&one.id)));
             prop_assert!(!pending, "what the attempt sent is pending");
+            let hidden = matches!(case.sight, Sight::Unidentified | Sight::Barred);
+            let told = case.record.invite_id.is_some() || case.role != OWNER;
+            prop_assert!(!hidden || !told || case.own.underway.is_some(), "it may be");
+            let replaced = case.record.invite_id.is_some() && hidden;
+            let proven = case.own.revoke_answered_absent || case.own.revoke_refused;
+            let handed_over = case.heir == Heir::Recorded || case.shared;
+            prop_assert!(!replaced || proven || handed_over, "so may what it was to replace");
             return Ok(());
         }
         let Some(id) = &case.record.invite_id else { return Ok(()) };
