@@ -330,10 +330,9 @@ impl Directory {
                 Err(error) => {
                     failures += 1;
                     tracing::warn!(%error, failures, "the organization cannot be read");
-                    let before =
-                        std::mem::replace(&mut self.state.write().health, Health::Failing(error));
+                    self.state.write().health = Health::Failing(error);
                     tell(News::Health);
-                    if before.works() {
+                    if failures == 1 {
                         // They stay in line: the next complete pass tells them again.
                         let waiting: Vec<Address> =
                             self.wanted.lock().values().flatten().cloned().collect();
@@ -356,6 +355,7 @@ impl Directory {
         for waiting in [&self.wanted, &self.expected] {
             waiting.lock().clear();
         }
+        self.taken_back.lock().clear();
         if !matches!(before, Health::Forbidden(_)) {
             tracing::warn!("the token may not list users: working without looking");
             tell(News::Everything);

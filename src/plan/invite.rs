@@ -1,7 +1,9 @@
 //! *Invite recorded*: looking after it until its person accepted, or it ended.
 
 use super::facts::{Doubt, Facts, Found, Lookup, Sight, expired, expires_at, over};
-use super::say::{ASK, barred, braked, conflict, member_state, not_permitted, saying, unreadable};
+use super::say::{
+    ASK, barred, braked, conflict, member_state, not_permitted, saying, tells, unreadable,
+};
 use super::step::{Plan, State, Step, adopt, again, at_expiry, send, spaced};
 use crate::astro::{is_over, later};
 use crate::resources::Reason;
@@ -24,7 +26,10 @@ pub(super) fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
     match &facts.observed.sight {
         Sight::Unreadable(why) => unreadable(why),
         Sight::Blind => watch(facts, invite, wanted),
-        Sight::NotYet if wanted || expired(facts) => Plan::await_pass(),
+        // What was told may be over, such as an Organization that was not ready: the pass tells, also when it fails.
+        Sight::NotYet if wanted || expired(facts) || tells(facts, "Reconciling") => {
+            Plan::await_pass()
+        }
         // The answer to our POST is younger than any pass: it holds until the next one.
         Sight::NotYet => Plan::act(at_expiry(facts)),
         Sight::Member { user_id, role } => Plan {
@@ -204,7 +209,7 @@ pub(super) fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Pla
         }
         Lookup::Exists if facts.record.role != Some(facts.role) || facts.request.is_some() => {
             Plan {
-                step: Step::AwaitPass,
+                step: Step::Rest,
                 state: State::Progressing(saying(
                     Reason::NotListed,
                     "A new invitation is asked for, but Astro's list does not show the pending one. It is replaced once the list shows it",

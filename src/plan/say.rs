@@ -23,6 +23,12 @@ pub(super) fn closing() -> Saying {
     )
 }
 
+/// Whether the object has that condition, which is there only while it is true.
+pub(super) fn tells(facts: &Facts<'_>, kind: &str) -> bool {
+    let mut conditions = facts.record.conditions.iter();
+    conditions.any(|one| one.type_ == kind)
+}
+
 /// Nobody is written to while more people are missing than is believed, or told as gone; nor while
 /// nobody knows who was written to before. The end of that plans everybody again.
 pub(super) fn braked(facts: &Facts<'_>) -> Plan {
@@ -44,9 +50,8 @@ pub(super) fn braked(facts: &Facts<'_>) -> Plan {
         || (facts.record.invite_id.is_some() && facts.record.role != Some(facts.role))
         || expired(facts);
     // Such as an Organization that was not ready, or a conflict: this is what keeps everything from going on now.
-    let outdated = facts.record.conditions.iter().any(|one| {
-        one.type_ == "Reconciling" || (one.type_ == "Stalled" && facts.record.gone_since.is_none())
-    });
+    let outdated = tells(facts, "Reconciling")
+        || (tells(facts, "Stalled") && facts.record.gone_since.is_none());
     let state = match (settled, wanted || outdated) {
         // The last truth holds, and a thousand objects need not say that it is doubted.
         (true, false) => State::Unchanged,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use support::fake_astro::Operation;
+use support::fake_astro::{Answer, Fault, InvitesShown, Operation, Times, UserStatus};
 
 use crate::world::{World, condition, invite_id};
 
@@ -97,4 +97,93 @@ async fn every_line_of_a_reconcile_names_its_object() {
         !log.contains("jane@example.com"),
         "addresses stay out of the log"
     );
+}
+
+/// Each of its answers names another request.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_get_invite_does_not_tell_is_asked_once_for_each_pass() {
+    let world = World::start().await;
+    world
+        .astro
+        .change_behaviour(|behaviour| behaviour.list_delay = Duration::from_hours(1));
+    let refused = Fault::before(Answer::Status(403));
+    let times = Times::UntilCleared;
+    world.astro.fault(Operation::GetInvite, refused, times);
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world
+        .until("get-invite is asked", || {
+            world.astro.count(Operation::GetInvite) > 0
+        })
+        .await;
+    let lists = world.astro.count(Operation::ListUsers);
+    let asked = world.astro.count(Operation::GetInvite);
+    world.seen("jane@example.com").await;
+    let passes = (world.astro.count(Operation::ListUsers) - lists) / 2 + 1;
+    let asked = world.astro.count(Operation::GetInvite) - asked;
+    assert!(asked <= passes, "{asked} in {passes} passes");
+    assert_eq!(
+        world.writes_so_far(Some("jane")).await,
+        3,
+        "invited, and told that nobody can look"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_is_written_to_who_is_inactive_or_banned_or_shown_without_an_invitation() {
+    let world = World::start().await;
+    for (name, status) in [
+        ("inactive", UserStatus::Inactive),
+        ("banned", UserStatus::Banned),
+    ] {
+        let email = format!("{name}@example.com");
+        world
+            .astro
+            .add_member(&email, "ORGANIZATION_MEMBER")
+            .unwrap();
+        world.astro.set_user_status(&email, status).unwrap();
+    }
+    world
+        .astro
+        .change_behaviour(|behaviour| behaviour.invites_shown = InvitesShown::Never);
+    world
+        .astro
+        .invite_on_web_page("invited@example.com", "ORGANIZATION_MEMBER")
+        .unwrap();
+    world.seen("all of them").await;
+    for (name, reason) in [
+        ("inactive", "PersonInactive"),
+        ("banned", "PersonInactive"),
+        ("invited", "InviteUnidentified"),
+    ] {
+        world.apply(name, &format!("{name}@example.com")).await;
+        world.state(name, reason).await;
+    }
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+}
+
+/// Only Astro's own word says that the token may not look.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_refusal_of_the_list_blinds_nobody() {
+    let world = World::start().await;
+    let page = Fault::before(Answer::Html(403));
+    let times = Times::UntilCleared;
+    world.astro.fault(Operation::ListUsers, page, times);
+    world.organization_is("AstroUnavailable").await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "AstroUnavailable").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+    world.astro.clear_faults();
+    world.state("jane", "Invited").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_stays_over_the_limit_is_told() {
+    let world = World::start().await;
+    let limited = Fault::before(Answer::TooManyRequests(Some(0)));
+    let times = Times::UntilCleared;
+    world.astro.fault(Operation::ListUsers, limited, times);
+    world.organization_is("AstroUnavailable").await;
+    world.astro.clear_faults();
+    world.organization_is("Connected").await;
 }

@@ -1,9 +1,11 @@
 //! The token is the Organization's affair, and is picked up when it changes.
 
+use kube::runtime::wait::await_condition;
+use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::Operation;
 
-use crate::world::World;
+use crate::world::{World, condition, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_token_is_told_and_a_mended_one_picked_up_without_a_restart() {
@@ -114,4 +116,57 @@ async fn an_organization_that_stays_unreadable_is_told_once() {
     tokio::time::sleep(std::time::Duration::from_millis(500)).await;
     let later = api.get(&world.organization).await.unwrap().metadata;
     assert_eq!(told.resource_version, later.resource_version);
+}
+
+/// The first reading of a new connection fails: what kept an object from going on before is told no longer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_comes_and_is_wrong_is_told_on_each_object() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.remove_token().await;
+    world.organization_is("TokenMissing").await;
+    world.apply("joe", "joe@example.com").await;
+    world.state("joe", "OrganizationNotReady").await;
+    world.put_token("wrong").await;
+    world.organization_is("TokenRejected").await;
+    world.state("joe", "AstroUnavailable").await;
+    let told = |object: Option<&OrgInvite>| {
+        object
+            .and_then(|object| condition(object, "Reconciling"))
+            .is_some_and(|one| one.reason == "AstroUnavailable")
+    };
+    let told = await_condition(world.invites(), "jane", told);
+    let jane = world.in_time("jane says so as well", told).await.unwrap();
+    assert_eq!(condition(&jane.unwrap(), "Ready").unwrap().status, "True");
+    world.put_token(&world.astro.token()).await;
+    world.state("joe", "Invited").await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_let_go_while_its_organization_has_no_token() {
+    let world = World::start().await;
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let joe = world.apply("joe", "joe@example.com").await;
+    let invite = invite_id(&world.state("joe", "Invited").await);
+    world.astro.accept(&invite).unwrap();
+    world.state("joe", "Accepted").await;
+    world.apply("heir", "joe@example.com").await;
+    world.state("heir", "Conflict").await;
+    world.remove_token().await;
+    world.organization_is("TokenMissing").await;
+    world.delete("jane").await;
+    world.delete("joe").await;
+    world.state("jane", "OrganizationNotReady").await;
+    world.state("joe", "OrganizationNotReady").await;
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+    world.put_token(&world.astro.token()).await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    world.deleted("joe", &uid(&joe)).await;
+    world.state("heir", "AlreadyMember").await;
+    assert_eq!(world.astro.emails_to("joe@example.com"), 1);
 }

@@ -168,7 +168,7 @@ fn invite_recorded() {
                 lookup: Lookup::Exists,
                 ..has()
             },
-            Step::AwaitPass,
+            Step::Rest,
             "NotListed",
         ),
         (
@@ -179,7 +179,7 @@ fn invite_recorded() {
                 lookup: Lookup::Exists,
                 ..has()
             },
-            Step::AwaitPass,
+            Step::Rest,
             "NotListed",
         ),
         (

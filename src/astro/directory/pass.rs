@@ -15,6 +15,8 @@ use crate::resources::Address;
 const PAGE: usize = 100;
 /// How often a pass is begun again when rows moved under it, before it counts as failed.
 const ATTEMPTS: u32 = 3;
+/// How often a page is asked for again after a 429, before the pass counts as failed.
+const LIMITED: u32 = 5;
 
 impl Directory {
     /// One complete pass over both lists.
@@ -74,14 +76,15 @@ impl Directory {
     }
 
     async fn page(&self, listing: Listing, offset: usize) -> Result<UserPage, Error> {
+        let mut limited = 0;
         loop {
             self.budget.wait(Verb::Get, Class::First, "directory").await;
             match self.astro.list_users(listing, offset, PAGE).await {
-                Err(Error::Refused(refusal)) if refusal.status == 429 => {
-                    self.budget.pause(
-                        Verb::Get,
-                        refusal.retry_after.unwrap_or(Duration::from_secs(1)),
-                    );
+                Err(Error::Refused(refusal)) if refusal.status == 429 && limited < LIMITED => {
+                    limited += 1;
+                    let pause = refusal.retry_after.unwrap_or_default();
+                    self.budget
+                        .pause(Verb::Get, pause.max(Duration::from_secs(1)));
                 }
                 answer => return answer,
             }
@@ -159,5 +162,75 @@ fn insert(people: &mut HashMap<Address, Person>, address: Address, person: Perso
             (before, person) if weight(&person) > weight(before) => *before = person,
             _ => {}
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::astro::budget::{Budget, Rates};
+    use crate::astro::{Astro, Role};
+
+    /// Announces more rows than it shows.
+    struct Short {
+        rows: usize,
+        announced: usize,
+    }
+
+    #[async_trait]
+    impl Astro for Short {
+        async fn create_invite(&self, _: &str, _: Role) -> Result<Invite, Error> {
+            unreachable!("a pass reads lists only")
+        }
+        async fn get_invite(&self, _: &str) -> Result<Invite, Error> {
+            unreachable!("a pass reads lists only")
+        }
+        async fn delete_invite(&self, _: &str) -> Result<(), Error> {
+            unreachable!("a pass reads lists only")
+        }
+        async fn list_users(
+            &self,
+            _: Listing,
+            offset: usize,
+            limit: usize,
+        ) -> Result<UserPage, Error> {
+            let user = |number: usize| User {
+                id: number.to_string(),
+                username: format!("p{number}@example.com"),
+                status: UserStatus::Active,
+                role: None,
+                invites: Vec::new(),
+            };
+            let until = self.rows.min(offset + limit);
+            Ok(UserPage {
+                users: (offset..until).map(user).collect(),
+                total: self.announced,
+            })
+        }
+        fn server_time(&self) -> Option<Timestamp> {
+            None
+        }
+    }
+
+    async fn read(rows: usize, announced: usize) -> Result<usize, Error> {
+        let astro = Arc::new(Short { rows, announced });
+        let budget = Arc::new(Budget::new(Rates::default()));
+        let directory = Directory::new(astro, budget, Duration::ZERO, Duration::ZERO);
+        directory.pass().await.map(|people| people.len())
+    }
+
+    /// Whoever is in a row that is not shown would count as gone.
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_is_shorter_than_announced_is_no_list() {
+        assert_eq!(read(150, 150).await.unwrap(), 150);
+        for (rows, announced) in [(100, 150), (150, 151), (0, 1)] {
+            assert!(
+                read(rows, announced).await.is_err(),
+                "{rows} of {announced}"
+            );
+        }
     }
 }
