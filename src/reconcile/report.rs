@@ -58,6 +58,18 @@ pub fn status(
         Reason::Member,
         "The person is a member of the organization",
     );
+    let left = accepted(
+        "False",
+        Reason::Left,
+        "The person accepted and is no longer a member of the organization",
+    );
+    let gone = status.gone_since.is_some() || matches!(state, State::Gone(_));
+    let acceptance = match (&status.user_id, &status.invite_id) {
+        (Some(_), _) if gone => Some(left),
+        (Some(_), _) => Some(member.clone()),
+        (None, Some(_)) => Some(pending.clone()),
+        (None, None) => None,
+    };
     let claims = match state {
         State::Unchanged => return status,
         State::Invited => {
@@ -84,11 +96,7 @@ pub fn status(
                 claim("Ready", "False", saying),
                 claim("Reconciling", "True", saying),
             ];
-            if status.user_id.is_some() && status.gone_since.is_none() {
-                claims.push(member);
-            } else if status.invite_id.is_some() {
-                claims.push(pending);
-            }
+            claims.extend(acceptance);
             claims
         }
         State::Stalled(saying) | State::Gone(saying) => {
@@ -96,7 +104,7 @@ pub fn status(
                 claim("Ready", "False", saying),
                 claim("Stalled", "True", saying),
             ];
-            claims.extend(status.invite_id.is_some().then_some(pending));
+            claims.extend(acceptance);
             claims
         }
         State::Obscured(saying) => {

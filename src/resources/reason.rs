@@ -65,6 +65,8 @@ reasons! {
         Pending,
         /// The status is True: the person is a member of the organization.
         Member,
+        /// The status is False: the person accepted and is no longer a member.
+        Left,
         /// The status is Unknown: the token may not list users, so that nobody can tell.
         NotVisible,
     }
@@ -140,9 +142,8 @@ reasons! {
         /// the Organization or its token changes, or somebody asks with the annotation
         /// iam.astronomer.io/resend-requested-at.
         Refused,
-        /// The Organization's token may not invite people, or not take invitations back. Put another token into the
-        /// Secret, or give it a role that may; an invitation that was refused goes out then once the operator is
-        /// restarted.
+        /// The Organization's token may not invite people, or not take invitations back. Give it a role that may, or
+        /// put another token into the Secret. It is tried again within the hour.
         TokenNotAllowed,
         /// The domain of the e-mail address is not a valid one. Delete the object and create another
         /// one.
