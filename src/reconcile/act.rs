@@ -10,7 +10,7 @@ use kube::runtime::controller::Action;
 use tokio::time::Instant;
 
 use super::events::Deed;
-use super::memory::Revoked;
+use super::memory::{Refused, Revoked};
 use super::org_invite::{Turn, requeue_past};
 use super::report;
 use super::send::random_id;
@@ -22,6 +22,9 @@ use crate::error::Error;
 use crate::plan::{Found, Plan, Saying, State, Step};
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
+
+/// How long it takes until a token that may not invite is tried again for an object.
+const HOUR: Duration = Duration::from_hours(1);
 
 impl<'a> Turn<'a> {
     /// Takes the step and says its state.
@@ -147,16 +150,10 @@ impl<'a> Turn<'a> {
 
     /// What a refusal means. That of a POST is remembered until something that it depends on changes.
     pub(super) fn refused(&mut self, refusal: &Refusal, verb: Verb) -> State {
-        let (what, advice) = if verb == Verb::Post {
-            (
-                "invite people",
-                "put another token into the Secret, or give it a role that may and restart the operator",
-            )
+        let what = if verb == Verb::Post {
+            "invite people"
         } else {
-            (
-                "take invitations back",
-                "put another token into the Secret, or give it a role that may",
-            )
+            "take invitations back"
         };
         let saying = match refusal.status {
             429 => {
@@ -178,12 +175,12 @@ impl<'a> Turn<'a> {
                     ),
                 });
             }
-            403 => {
+            403 if refusal.from_api => {
                 self.connection.learn(verb, false);
                 Saying {
                     reason: Reason::TokenNotAllowed,
                     message: format!(
-                        "{refusal}. The Organization's token may not {what}: {advice}"
+                        "{refusal}. The Organization's token may not {what}: give it a role that may, or put another token into the Secret. It is tried again within the hour"
                     ),
                 }
             }
@@ -195,6 +192,14 @@ impl<'a> Turn<'a> {
                     ),
                 });
             }
+            // Somebody on the way said so, and not Astro.
+            _ if !refusal.from_api => {
+                self.memory.failed();
+                return State::Progressing(Saying {
+                    reason: Reason::AstroUnavailable,
+                    message: format!("{refusal}. Nothing was sent, and it is tried again"),
+                });
+            }
             _ => Saying {
                 reason: Reason::Refused,
                 message: format!(
@@ -203,7 +208,11 @@ impl<'a> Turn<'a> {
             },
         };
         if verb == Verb::Post {
-            self.memory.refused = Some(Box::new((self.occasion(), saying.clone())));
+            self.memory.refused = Some(Box::new(Refused {
+                occasion: self.occasion(),
+                saying: saying.clone(),
+                until: (saying.reason == Reason::TokenNotAllowed).then(|| Instant::now() + HOUR),
+            }));
         }
         State::Stalled(saying)
     }
@@ -491,8 +500,8 @@ impl<'a> Turn<'a> {
         } else {
             self.status(record, state)
         };
-        if status.user_id.is_some() {
-            // What is known of a member is handed over when the object goes.
+        if status.user_id.is_some() || status.invite_id.is_some() {
+            // Whoever replaces an object may drop it: what is recorded is taken back or handed over when it goes.
             return match self.hold().await? {
                 Some(held) => self.write(&held, &status).await,
                 None => Ok(()),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::core::ObjectMeta;
 use kube::{Resource, ResourceExt};
 use tokio::time::Instant;
@@ -17,6 +18,8 @@ pub struct Memory {
     pub last_call: Option<Instant>,
     /// When the last e-mail to the address was sent.
     pub last_email: Option<Instant>,
+    /// When the next e-mail may go out because of it, as is told.
+    pub next_email: Option<Timestamp>,
     /// Resource versions of our own last writes, by the object's UID, and when they were done: rule 8.
     written: Vec<(String, u64, Instant)>,
     /// An attempt that is patched, and whose POST was not sent yet.
@@ -28,13 +31,13 @@ pub struct Memory {
     /// The invite of an object in deletion that was taken back, or may have been, or one that was deleted for
     /// another one in its place: its record is not handed over any more.
     pub taken_back: Option<String>,
-    /// Why Astro refused the last POST, and for what.
-    pub refused: Option<Box<(Occasion, Saying)>>,
+    /// Why Astro refused the last POST.
+    pub refused: Option<Box<Refused>>,
     /// get-invite answered that the recorded invite does not exist, first asked under the pass begun
     /// then.
     pub gone: Option<(String, Instant)>,
-    /// get-invite answered with the recorded invite, under the pass begun then.
-    pub exists: Option<(String, Instant)>,
+    /// What get-invite said of the recorded invite under the pass begun then, when it did not say that it is gone.
+    pub looked: Option<(String, Instant, Lookup)>,
     /// The recorded invite, when a pass before its expiry did not show it though get-invite answered
     /// with it, and no pass did since.
     pub unlisted: Option<String>,
@@ -64,6 +67,17 @@ pub struct Revoked {
     pub invite: String,
     /// 404: not there any more. Else a 400, which a look has to explain.
     pub absent: bool,
+}
+
+/// A refusal of a POST: it is not tried again for the same occasion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// What it was for.
+    pub occasion: Occasion,
+    /// What is told of it.
+    pub saying: Saying,
+    /// When it is tried again all the same: the token's role may be another one by then.
+    pub until: Option<Instant>,
 }
 
 /// What a refusal was for: it stands until one of these changes.
@@ -265,19 +279,20 @@ mod tests {
                 ..Memory::default()
             },
             Memory {
-                refused: Some(Box::new((
-                    Occasion {
+                refused: Some(Box::new(Refused {
+                    occasion: Occasion {
                         uid: "u".to_owned(),
                         generation: 1,
                         connection: 1,
                         policy: 1,
                         request: None,
                     },
-                    Saying {
+                    saying: Saying {
                         reason: Reason::Refused,
                         message: String::new(),
                     },
-                ))),
+                    until: None,
+                })),
                 ..Memory::default()
             },
             Memory {

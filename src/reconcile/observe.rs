@@ -138,17 +138,17 @@ impl Turn<'_> {
                 Lookup::GoneOnce
             };
         }
-        if self
-            .memory
-            .exists
-            .as_ref()
-            .is_some_and(|(id, at)| id == invite && *at == begun)
+        if let Some((id, at, lookup)) = &self.memory.looked
+            && id == invite
+            && *at == begun
         {
-            return Lookup::Exists;
+            return lookup.clone();
         }
         let lookup = self.get(invite).await;
         match lookup {
-            Lookup::Exists => self.memory.exists = Some((invite.to_owned(), begun)),
+            Lookup::Exists | Lookup::Unknown(_) => {
+                self.memory.looked = Some((invite.to_owned(), begun, lookup.clone()));
+            }
             Lookup::GoneOnce => self.memory.gone = Some((invite.to_owned(), begun)),
             _ => {}
         }
@@ -162,7 +162,7 @@ impl Turn<'_> {
             Ok(Ok(_)) => Lookup::Exists,
             // 400 is one of the answers for an ended invite; both count only from the API itself.
             Ok(Err(error)) if error.says_absent() || error.says_bad_request() => Lookup::GoneOnce,
-            Ok(Err(error)) => Lookup::Unknown(error.to_string()),
+            Ok(Err(error)) => Lookup::Unknown(error.summary()),
         }
     }
 

@@ -13,6 +13,7 @@ use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::act::requeue_at;
 use super::connection::{Connection, Link};
 use super::context::Context;
 use super::disconnected;
@@ -127,10 +128,17 @@ async fn attend(
         return Ok(Action::requeue(IN_USE));
     };
     let outcome = take_turn(key, context, &connection, &term, &address, &mut locked).await;
+    let refused_until = locked.refused.as_ref().and_then(|refused| refused.until);
     drop(locked);
     drop(memory);
     term.forget_idle(&connection.organization_id, &address, context.timing);
-    outcome.map(|action| until_expiry(action, object, connection.directory.now()))
+    outcome.map(|action| {
+        let action = until_expiry(action, object, connection.directory.now());
+        match refused_until.filter(|until| *until > Instant::now()) {
+            Some(until) if action == Action::await_change() => requeue_at(until),
+            _ => action,
+        }
+    })
 }
 
 /// Whatever an object waits for: an invitation that is told as out is looked at when it expires, and when its grace is
@@ -411,10 +419,12 @@ impl Turn<'_> {
             .invited_at
             .as_ref()
             .map(|time| astro::later(time.0, spacing));
-        let from_memory = self
-            .memory
-            .last_email
-            .map(|at| astro::later(self.now(), spacing.saturating_sub(at.elapsed())));
+        // The same in each turn, unless Astro's clock has jumped past it.
+        let from_memory = self.memory.last_email.and_then(|at| {
+            let left = spacing.checked_sub(at.elapsed())?;
+            let next = self.memory.next_email.filter(|time| *time > self.now());
+            Some(next.unwrap_or_else(|| astro::later(self.now(), left)))
+        });
         Own {
             underway: underway
                 .filter(|underway| underway.deleted)
@@ -426,8 +436,9 @@ impl Turn<'_> {
                 .memory
                 .refused
                 .as_ref()
-                .filter(|refused| refused.0 == self.occasion())
-                .map(|refused| refused.1.clone()),
+                .filter(|refused| refused.occasion == self.occasion())
+                .filter(|refused| refused.until.is_none_or(|until| until > Instant::now()))
+                .map(|refused| refused.saying.clone()),
             settles_at: Some(self.at(self.settled_from())),
             not_before: from_status.max(from_memory),
             unlisted: recorded.is_some() && self.memory.unlisted.as_deref() == recorded,

@@ -10,12 +10,13 @@ use tokio::time::Instant;
 
 use super::act::{closed, requeue_at};
 use super::events::Deed;
-use super::memory::Underway;
+use super::memory::{Refused, Underway};
 use super::observe::inviter;
 use super::org_invite::Turn;
 use super::report;
 use super::write::Written;
 use crate::astro::budget::{Class, Verb};
+use crate::astro::directory::backoff;
 use crate::astro::{self, Invite, Refusal};
 use crate::claims;
 use crate::error::Error;
@@ -27,6 +28,20 @@ use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
 /// How often the status write after a POST is tried before settling takes over.
 const STATUS_TRIES: u32 = 6;
+/// How often what was sent for an object that is gone is taken back before it is left to a person.
+const ORPHAN_TRIES: u32 = 5;
+
+/// What became of the record of a POST.
+enum Recorded {
+    /// It is written.
+    Done,
+    /// The object carries another attempt by now.
+    Superseded,
+    /// The object is gone.
+    Gone,
+    /// The API server did not take it.
+    Not,
+}
 
 impl Turn<'_> {
     /// Sends an e-mail as a new attempt. What it replaces is deleted in between, and then its POST
@@ -203,6 +218,9 @@ impl Turn<'_> {
                 self.memory.worked();
                 self.memory.taken_back = None;
                 self.memory.last_email = Some(Instant::now());
+                let spacing = self.context.timing.spacing + Duration::from_secs(1);
+                let next = report::time(astro::later(self.now(), spacing));
+                self.memory.next_email = Some(next.0);
                 self.connection.learn(Verb::Post, true);
                 if self.connection.learn_sent(&invite) {
                     // Which invitations are the token's own is known now.
@@ -212,16 +230,18 @@ impl Turn<'_> {
                 tracing::info!(invite = %invite.id, "invited");
                 self.count_email(record, attempt);
                 let status = self.sent(record, attempt, &invite);
-                let recorded = self.record_sent(object, attempt, status, &invite).await;
+                self.record_sent(object, attempt, status, &invite).await;
                 // Not before: the API server would be busy with both at once, and Ready is what people wait for.
                 self.tell_sent(record, attempt, &invite);
-                recorded.map(|()| Action::await_change())
+                Ok(Action::await_change())
             }
             Err(astro::Error::Refused(refusal)) => {
                 tracing::warn!(%refusal, "Astro refused the invitation");
                 let state = self.refused(&refusal, Verb::Post);
                 let status = self.status(&closed(record, attempt), &state);
-                self.write(&object, &status).await?;
+                if let Recorded::Done = self.record(object, attempt, &status).await {
+                    self.context.events.changed(self.object, &status);
+                }
                 Ok(self.again())
             }
             Err(error) => {
@@ -262,7 +282,11 @@ impl Turn<'_> {
             reason: Reason::NotPermitted,
             message: "The person has a pending invitation that this operator did not send, and the token may not list users, so that nobody can tell its role and whether this namespace may touch it. Revoke it in Astro, then set the annotation iam.astronomer.io/resend-requested-at to a new value".to_owned(),
         };
-        self.memory.refused = Some(Box::new((self.occasion(), saying.clone())));
+        self.memory.refused = Some(Box::new(Refused {
+            occasion: self.occasion(),
+            saying: saying.clone(),
+            until: None,
+        }));
         let status = self.status(&closed(record, attempt), &State::Stalled(saying));
         self.write(object, &status).await?;
         Ok(Action::await_change())
@@ -308,25 +332,41 @@ impl Turn<'_> {
         status
     }
 
-    /// Rule 7: the record of what was sent is written with a resource version, again after a conflict
-    /// while the annotation is still this attempt, and what was sent is revoked when its object is gone.
+    /// Rule 7: the record of what was sent is written, and what was sent is revoked when its object is gone.
     async fn record_sent(
         &mut self,
-        mut object: OrgInvite,
+        object: OrgInvite,
         attempt: &Attempt,
         status: OrgInviteStatus,
         invite: &Invite,
-    ) -> Result<(), Error> {
+    ) {
+        match self.record(object, attempt, &status).await {
+            Recorded::Done | Recorded::Superseded => {}
+            Recorded::Gone => self.revoke_orphan(invite).await,
+            Recorded::Not => {
+                tracing::error!(invite = %invite.id, "the invitation's ID could not be written: it is adopted once the attempt has settled");
+            }
+        }
+    }
+
+    /// Rule 7: what came of a POST is written with a resource version, again after a conflict while the annotation is
+    /// still this attempt.
+    async fn record(
+        &mut self,
+        mut object: OrgInvite,
+        attempt: &Attempt,
+        status: &OrgInviteStatus,
+    ) -> Recorded {
         for tried in 1..=STATUS_TRIES {
-            let outcome = self.context.writer.status(&object, &status).await;
+            let outcome = self.context.writer.status(&object, status).await;
             match outcome {
                 Ok(Written::Done(written)) => {
                     self.memory.wrote(written.as_ref());
-                    return Ok(());
+                    return Recorded::Done;
                 }
                 Ok(Written::Conflict | Written::Gone) => {}
                 Err(error) => {
-                    tracing::warn!(%error, tried, "the invitation's ID could not be written; it is tried again");
+                    tracing::warn!(%error, tried, "what came of the POST could not be written; it is tried again");
                     tokio::time::sleep(Duration::from_millis(100) * 2u32.pow(tried)).await;
                 }
             }
@@ -335,35 +375,53 @@ impl Turn<'_> {
                     let same =
                         matches!(claims::attempt(&fresh), Some(Ok(now)) if now.id == attempt.id);
                     if !same {
-                        return Ok(());
+                        return Recorded::Superseded;
                     }
                     object = fresh;
                 }
-                Ok(None) => return self.revoke_orphan(invite).await,
+                Ok(None) => return Recorded::Gone,
                 Err(error) => tracing::warn!(%error, "the OrgInvite cannot be read"),
             }
         }
-        tracing::error!(invite = %invite.id, "the invitation's ID could not be written: it is adopted once the attempt has settled");
-        Ok(())
+        Recorded::Not
     }
 
     /// The object of a just sent invite is gone: nobody would take it back.
-    async fn revoke_orphan(&mut self, invite: &Invite) -> Result<(), Error> {
-        self.connection
-            .budget
-            .wait(Verb::Delete, Class::First, &invite.id)
-            .await;
-        if !self.context.leadership.holds(self.term) {
-            return Ok(());
-        }
-        match self.delete(&invite.id).await {
-            Ok(()) => tracing::info!(invite = %invite.id, "revoked: its OrgInvite is gone"),
-            Err(error) => {
-                let advice = "its OrgInvite was removed by force: revoke the invitation in Astro";
-                tracing::error!(%error, invite = %invite.id, advice, "could not revoke");
+    async fn revoke_orphan(&mut self, invite: &Invite) {
+        let mut tried = 0;
+        loop {
+            self.connection
+                .budget
+                .wait(Verb::Delete, Class::First, &invite.id)
+                .await;
+            if !self.context.leadership.holds(self.term) {
+                return;
+            }
+            let error = match self.delete(&invite.id).await {
+                Ok(()) => {
+                    tracing::info!(invite = %invite.id, "revoked: its OrgInvite is gone");
+                    return;
+                }
+                Err(error) => error,
+            };
+            tried += 1;
+            match &error {
+                astro::Error::Refused(refusal) if refusal.status == 429 && tried < ORPHAN_TRIES => {
+                    let pause = refusal.retry_after.unwrap_or(Duration::from_secs(1));
+                    self.connection.budget.pause(Verb::Delete, pause);
+                }
+                astro::Error::Unknown { .. } if tried < ORPHAN_TRIES => {
+                    tracing::warn!(%error, invite = %invite.id, "could not revoke; it is tried again");
+                    tokio::time::sleep(backoff(tried)).await;
+                }
+                _ => {
+                    let advice =
+                        "its OrgInvite was removed by force: revoke the invitation in Astro";
+                    tracing::error!(%error, invite = %invite.id, advice, "could not revoke");
+                    return;
+                }
             }
         }
-        Ok(())
     }
 
     /// Counts the e-mail of `attempt` once, whether its answer tells of it or a look after that was

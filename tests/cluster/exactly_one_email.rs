@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use kube::runtime::wait::await_condition;
+use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
@@ -94,10 +96,72 @@ async fn when_astro_refuses_it_is_told_and_not_tried_again() {
         .await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 1);
     assert_eq!(world.astro.emails_to("jane@example.com"), 0);
-    world.astro.clear_faults();
+    // Whatever it depends on: a wish, another role, another token.
+    world
+        .annotate("jane", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    world
+        .until("it is tried for the wish", || {
+            world.astro.count(Operation::CreateInvite) == 2
+        })
+        .await;
+    world.state("jane", "Refused").await;
     world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world
+        .until("it is tried for the role", || {
+            world.astro.count(Operation::CreateInvite) == 3
+        })
+        .await;
+    world.state("jane", "Refused").await;
+    world.astro.clear_faults();
+    let organization = world.astro.organization_id().to_owned();
+    world.astro.add_token("another-token", &[&organization]);
+    world.put_token("another-token").await;
     world.state("jane", "Invited").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+/// Not Astro said so, but something on the way: the person has nothing to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_gateway_refuses_it_is_tried_again() {
+    let world = World::start().await;
+    for status in [403, 404] {
+        let refused = Fault::before(Answer::Html(status));
+        let times = Times::UntilCleared;
+        world.astro.fault(Operation::CreateInvite, refused, times);
+        let name = format!("p{status}");
+        let email = format!("{name}@example.com");
+        world.apply(&name, &email).await;
+        world.state(&name, "AstroUnavailable").await;
+        world.astro.clear_faults();
+        world.state(&name, "Invited").await;
+        assert_eq!(world.astro.emails_to(&email), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_is_written_again_after_a_conflict() {
+    let world = World::start().await;
+    let slowly = Fault::Delay(HoldPoint::BeforeEffect, Duration::from_secs(2));
+    for fault in [slowly, Fault::before(Answer::Status(400))] {
+        world
+            .astro
+            .fault(Operation::CreateInvite, fault, Times::UntilCleared);
+    }
+    world.apply("jane", "jane@example.com").await;
+    let attempted = |object: Option<&OrgInvite>| {
+        let annotations = object.and_then(|object| object.metadata.annotations.as_ref());
+        annotations.is_some_and(|all| all.contains_key("iam.astronomer.io/attempt"))
+    };
+    let attempted = await_condition(world.invites(), "jane", attempted);
+    world.in_time("it is attempted", attempted).await.unwrap();
+    world.annotate("jane", "test/touched", "x").await;
+    world.state("jane", "Refused").await;
+    assert_eq!(
+        world.astro.count(Operation::CreateInvite),
+        1,
+        "it is known that nothing was sent"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,6 +272,14 @@ async fn when_the_object_is_removed_by_force_what_was_sent_is_revoked() {
     let mut gate = world
         .astro
         .hold(Operation::CreateInvite, HoldPoint::AfterEffect);
+    // Nobody else would try again.
+    let limited = Fault::before(Answer::TooManyRequests(Some(1)));
+    let lost = Fault::before(Answer::Status(503));
+    for fault in [limited, lost] {
+        world
+            .astro
+            .fault(Operation::DeleteInvite, fault, Times::Next(1));
+    }
     world.apply("jane", "jane@example.com").await;
     world
         .in_time("the POST took effect", gate.arrived())

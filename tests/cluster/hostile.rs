@@ -841,6 +841,13 @@ async fn an_object_that_is_created_again_and_again_sends_one_email_for_each_spac
         let object = world.apply(&name, "jane@example.com").await;
         let reason = if n == 0 { "Invited" } else { "Spacing" };
         world.state(&name, reason).await;
+        if n == 1 {
+            // That it waits is told once.
+            world.seen("jane@example.com").await;
+            world.annotate(&name, "test/touched", "x").await;
+            world.seen("jane@example.com").await;
+            assert_eq!(world.writes_so_far(Some(&name)).await, 1);
+        }
         world.delete(&name).await;
         world.deleted(&name, &uid(&object)).await;
     }

@@ -1,6 +1,9 @@
 //! An applied OrgInvite becomes an invitation, and takes it back when it goes.
 
 use kube::ResourceExt as _;
+use kube::api::PostParams;
+use kube::runtime::wait::await_condition;
+use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
@@ -238,4 +241,27 @@ async fn an_object_that_the_api_server_keeps_is_not_told_as_invited_once_it_was_
     assert!(world.astro.live_invites("jane@example.com").is_empty());
     world.admit_all().await;
     world.deleted("jane", &uid(&jane)).await;
+}
+
+/// As kubectl replace does, and some GitOps tools: what the manifest does not name is dropped.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_replaced_without_its_finalizer_gets_it_back() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let mut jane = world.state("jane", "Invited").await;
+    jane.metadata.finalizers = None;
+    jane.metadata.annotations = None;
+    let params = PostParams::default();
+    world
+        .invites()
+        .replace("jane", &params, &jane)
+        .await
+        .unwrap();
+    let held = |object: Option<&OrgInvite>| object.is_some_and(|one| !one.finalizers().is_empty());
+    let held = await_condition(world.invites(), "jane", held);
+    world.in_time("it is held again", held).await.unwrap();
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
 }
