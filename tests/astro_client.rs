@@ -212,12 +212,14 @@ async fn a_refusal_is_proof_and_anything_else_is_not() {
 #[tokio::test]
 async fn a_gateways_page_says_nothing_about_an_invite() {
     let page = "<html>ann@astro.example</html>";
-    let server = Scripted::json(404, "", page).await;
-    let error = server.client().get_invite("invite-7").await.unwrap_err();
-    assert!(!error.says_absent());
-    let refusal = refusal(error);
-    assert!(!refusal.from_api);
-    assert!(!refusal.message.contains("html"));
+    for status in [400, 403, 404] {
+        let server = Scripted::json(status, "", page).await;
+        let error = server.client().get_invite("invite-7").await.unwrap_err();
+        assert!(!error.says_absent() && !error.says_forbidden() && !error.says_bad_request());
+        let refusal = refusal(error);
+        assert!(!refusal.from_api);
+        assert!(!refusal.message.contains("html"));
+    }
     for body in ["", page, "{}", r#"{"inviteId":""}"#, r#"{"inviteId":7}"#] {
         let server = Scripted::json(200, "", body).await;
         let error = server

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::DeleteParams;
 use openmetrics_parser::openmetrics::parse_openmetrics;
@@ -329,6 +328,10 @@ async fn an_organization_shows_as_long_as_it_is_there() {
     world.organization_is("TokenRejected").await;
     let scrape = Scrape::of(&world).await;
     assert_eq!(scrape.value("token_accepted", &[&of]), Some(0.0));
+    Scrape::until(&world, "the last reading grows old", |scrape| {
+        scrape.value("directory_age_seconds", &[&of]) > Some(2.0)
+    })
+    .await;
     assert!(scrape.value("directory_passes", &[&of, "failed"]) >= Some(1.0));
     assert!(scrape.value("astro_calls", &["list users", "401"]) >= Some(1.0));
     world.put_token("another-token").await;
@@ -339,11 +342,7 @@ async fn an_organization_shows_as_long_as_it_is_there() {
     assert_eq!(emails, Some(1.0), "another token is no other organization");
     let shown = |state: &str, scrape: &Scrape| scrape.value("organization_ready", &[&of, state]);
     assert_eq!(shown("Connected", &scrape), Some(1.0));
-    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
-    secrets
-        .delete("astro-token", &DeleteParams::default())
-        .await
-        .unwrap();
+    world.remove_token().await;
     Scrape::until(&world, "there is no token", |scrape| {
         scrape.value("token_accepted", &[&of]) == Some(0.0)
             && shown("TokenMissing", scrape) == Some(0.0)

@@ -11,11 +11,15 @@ use crate::world::{World, invite_id, uid};
 
 /// Reasons of the events about an object, with how often each was told.
 async fn told(world: &World, name: &str) -> BTreeMap<String, i32> {
-    let api: Api<Event> = Api::namespaced(world.client.clone(), &world.namespace);
+    told_of(world, "OrgInvite", &world.namespace, name).await
+}
+
+async fn told_of(world: &World, kind: &str, at: &str, name: &str) -> BTreeMap<String, i32> {
+    let api: Api<Event> = Api::namespaced(world.client.clone(), at);
     let mut told = BTreeMap::new();
     for event in api.list(&ListParams::default()).await.unwrap() {
         let about = event.regarding.unwrap_or_default();
-        if about.name.as_deref() == Some(name) && about.kind.as_deref() == Some("OrgInvite") {
+        if about.name.as_deref() == Some(name) && about.kind.as_deref() == Some(kind) {
             let count = event.series.map_or(1, |series| series.count);
             *told.entry(event.reason.unwrap_or_default()).or_default() += count;
         }
@@ -138,4 +142,26 @@ async fn without_the_right_to_tell_events_everything_else_goes_on() {
         .await;
     let told = told(&world, "jane").await;
     assert_eq!(told.get("Revoked"), None, "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organizations_trouble_is_told_once() {
+    let world = World::start().await;
+    world.astro.replace_token("another-token");
+    world.organization_is("TokenRejected").await;
+    let lists = world.astro.count(Operation::ListUsers);
+    world
+        .until("it was tried again", || {
+            world.astro.count(Operation::ListUsers) >= lists + 3
+        })
+        .await;
+    let told = || told_of(&world, "Organization", "default", &world.organization);
+    let once = BTreeMap::from([("Connected".to_owned(), 1), ("TokenRejected".to_owned(), 1)]);
+    let reached = async {
+        while told().await != once {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    let done = tokio::time::timeout(crate::world::DEADLINE, reached).await;
+    assert!(done.is_ok(), "{:?}", told().await);
 }

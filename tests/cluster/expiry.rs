@@ -3,9 +3,6 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use kube::api::DeleteParams;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
@@ -110,11 +107,7 @@ async fn an_invitation_is_not_told_as_out_past_its_expiry_whatever_else_is_amiss
     world.organization_is("Connected").await;
     world.apply("joe", "joe@example.com").await;
     world.state("joe", "Invited").await;
-    let secrets: Api<Secret> = Api::namespaced(world.client.clone(), &world.namespace);
-    secrets
-        .delete("astro-token", &DeleteParams::default())
-        .await
-        .unwrap();
+    world.remove_token().await;
     world.organization_is("TokenMissing").await;
     world.state("joe", "OrganizationNotReady").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);

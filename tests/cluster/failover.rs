@@ -387,6 +387,12 @@ async fn a_term_does_not_begin_to_plan_while_its_cache_is_behind() {
     to_cluster.stall();
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
+    world
+        .edit_organization(json!({"spec": {"suspend": true}}))
+        .await;
+    world
+        .create_namespace(&format!("{}-new", world.namespace), json!({}))
+        .await;
     // To it, the lease has expired; but it was renewed.
     world
         .logs(&behind, "somebody else wrote the Lease meanwhile")
@@ -396,18 +402,22 @@ async fn a_term_does_not_begin_to_plan_while_its_cache_is_behind() {
     first.operator.kill();
     world.leader(&[&behind]).await;
     // Twice: two seconds later it has still not begun.
-    world
-        .logs_times(
-            &behind,
-            r#"a cache is behind the cluster: nothing is planned meanwhile","what":"orginvites"#,
-            2,
-        )
-        .await;
+    for what in ["orginvites", "organizations", "namespaces"] {
+        let line = format!(
+            r#"a cache is behind the cluster: nothing is planned meanwhile","what":"{what}"#
+        );
+        world.logs_times(&behind, &line, 2).await;
+    }
     assert_eq!(world.attempted_writes_by(&behind.user), 0);
     assert_eq!(elsewhere.sent(), 0);
     to_cluster.mend();
     world.logs(&behind, "the caches are new enough").await;
     world.apply("joe", "joe@example.com").await;
+    world.state("joe", "Suspended").await;
+    assert_eq!(sent(&world), 1);
+    world
+        .edit_organization(json!({"spec": {"suspend": false}}))
+        .await;
     world.state("joe", "Invited").await;
     assert_eq!(world.writes_by(&behind.user, Some("jane")), 0);
     assert_eq!(sent(&world), 2);

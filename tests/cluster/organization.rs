@@ -271,6 +271,17 @@ async fn a_loss_that_a_later_reading_disproves_is_forgotten() {
     for n in 0..20 {
         world.state(&format!("p{n}"), "AlreadyMember").await;
     }
+    // It stays in Git, and acknowledges no loss to come.
+    let acknowledge =
+        json!({"metadata": {"annotations": {"iam.astronomer.io/acknowledge-loss": "in May"}}});
+    world.edit_organization(acknowledge).await;
+    let seen = |object: Option<&Organization>| {
+        let status = object.and_then(|object| object.status.as_ref());
+        let seen = status.and_then(|status| status.last_acknowledged_loss.as_deref());
+        seen == Some("in May")
+    };
+    let seen = await_condition(api(&world), &world.organization, seen);
+    world.in_time("it is seen", seen).await.unwrap();
     let writes = world.writes_so_far(None).await;
     for n in 0..20 {
         world
@@ -278,6 +289,8 @@ async fn a_loss_that_a_later_reading_disproves_is_forgotten() {
             .remove_member(&format!("p{n}@example.com"))
             .unwrap();
     }
+    world.organization_is("PeopleMissing").await;
+    world.seen("nobody").await;
     world.organization_is("PeopleMissing").await;
     for n in 0..20 {
         world

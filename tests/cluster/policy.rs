@@ -2,11 +2,12 @@
 
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
-use orginvite_operator::resources::OrgInvite;
+use kube::runtime::wait::await_condition;
+use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
-use support::fake_astro::{Operation, Shown};
+use support::fake_astro::{InviterKind, Operation, Shown};
 
-use crate::world::{World, condition, invite_id};
+use crate::world::{World, condition, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_by_allow_nothing_is_sent_until_it_allows() {
@@ -139,4 +140,46 @@ async fn an_invitation_without_a_visible_role_is_adopted_once_it_is_known_to_be_
     let object = world.state("jane", "Invited").await;
     assert_eq!(invite_id(&object), own);
     assert_eq!(world.astro.emails_to("jane@example.com"), 0);
+}
+
+/// What was learned of a token holds for that token, and for as long as it is the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_of_another_token_is_not_the_tokens_own() {
+    let mut world = World::start().await;
+    world.astro.change_behaviour(|behaviour| {
+        (behaviour.pending_role, behaviour.pending_role_with_invites) = (Shown::No, Shown::No);
+        behaviour.inviter = InviterKind::ServiceKey;
+    });
+    let left_behind = async |world: &World, name: &str| {
+        let email = format!("{name}@example.com");
+        world.apply(name, &email).await;
+        let object = world.state(name, "Invited").await;
+        world.seen(&email).await;
+        world.edit(name, json!({"deletionPolicy": "Retain"})).await;
+        world.delete(name).await;
+        world.deleted(name, &uid(&object)).await;
+        invite_id(&object)
+    };
+    let janes = left_behind(&world, "jane").await;
+    let learned = |object: Option<&Organization>| {
+        let token = object.and_then(|object| object.status.as_ref()?.token.as_ref());
+        token.is_some_and(|token| token.subject.is_some())
+    };
+    let api: Api<Organization> = Api::all(world.client.clone());
+    let learned = await_condition(api, &world.organization, learned);
+    world.in_time("it is noted", learned).await.unwrap();
+    world.kill_operator();
+    world.start_operator();
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    assert_eq!(invite_id(&object), janes);
+
+    left_behind(&world, "joe").await;
+    world.astro.replace_token("another-token");
+    world.put_token("another-token").await;
+    world.organization_is("Connected").await;
+    world.apply("joe", "joe@example.com").await;
+    world.state("joe", "NotPermitted").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.astro.emails_to("joe@example.com"), 1);
 }

@@ -85,16 +85,7 @@ async fn old_statuses_send_nothing_until_somebody_acknowledges_the_gap() {
     let wait = await_condition(organizations.clone(), &world.organization, noted);
     world.in_time("a reading is noted", wait).await.unwrap();
     world.kill_operator();
-    // The noted time is not younger than the object's, whose seconds are cut off as well.
-    let now = json!({"status": {"lastSyncTime": whole_seconds(Timestamp::now())}});
-    organizations
-        .patch_status(
-            &world.organization,
-            &PatchParams::default(),
-            &Patch::Merge(now),
-        )
-        .await
-        .unwrap();
+    note(&world, Timestamp::now()).await;
     world.astro.accept(&first).unwrap();
     world.astro.remove_member("jane@example.com").unwrap();
     world
@@ -131,6 +122,80 @@ async fn old_statuses_send_nothing_until_somebody_acknowledges_the_gap() {
     assert_eq!(long_unread(&Scrape::of(&world).await), Some(0.0));
 }
 
+/// The noted time is a minute old at most: here it is to be not older than the objects.
+async fn note(world: &World, time: Timestamp) {
+    let time = json!({"status": {"lastSyncTime": whole_seconds(time)}});
+    let api: Api<Organization> = Api::all(world.client.clone());
+    api.patch_status(
+        &world.organization,
+        &PatchParams::default(),
+        &Patch::Merge(time),
+    )
+    .await
+    .unwrap();
+}
+
 fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap()
+}
+
+/// A gap is told from an hour on, or from two intervals on where those are longer; and a reading that goes on is noted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_is_told_from_an_hour_or_two_intervals_on() {
+    for (interval, shorter, longer) in [("1s", None, 2), ("3h", Some(5), 12)] {
+        let mut world = World::prepare(json!({"syncInterval": interval})).await;
+        // What expires meanwhile is sent again where that is believed.
+        let lifetime = std::time::Duration::from_mins(30);
+        world.astro.set_invite_lifetime(lifetime);
+        world.start_operator();
+        world.organization_is("Connected").await;
+        world.apply("jane", "jane@example.com").await;
+        world.state("jane", "Invited").await;
+        world.kill_operator();
+        note(&world, Timestamp::now()).await;
+        let mut emails = 1;
+        if let Some(hours) = shorter {
+            let offset = SignedDuration::from_hours(hours);
+            world.astro.set_clock_offset(offset);
+            world.start_operator();
+            world
+                .until("it is sent again", || {
+                    world.astro.emails_to("jane@example.com") == 2
+                })
+                .await;
+            world.state("jane", "Invited").await;
+            noted_since(
+                &world,
+                Timestamp::now() + offset - SignedDuration::from_mins(1),
+            )
+            .await;
+            emails = 2;
+            world.kill_operator();
+        }
+        let offset = SignedDuration::from_hours(longer);
+        world.astro.set_clock_offset(offset);
+        world.start_operator();
+        world.state("jane", "LongUnread").await;
+        assert_eq!(world.astro.emails_to("jane@example.com"), emails);
+    }
+}
+
+/// What is noted of the last reading goes on while nothing else happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_time_of_the_last_reading_goes_on() {
+    let world = World::start().await;
+    let offset = SignedDuration::from_mins(10);
+    world.astro.set_clock_offset(offset);
+    noted_since(&world, Timestamp::now() + SignedDuration::from_mins(9)).await;
+}
+
+async fn noted_since(world: &World, time: Timestamp) {
+    let noted = move |object: Option<&Organization>| {
+        let status = object.and_then(|object| object.status.as_ref());
+        let last = status.and_then(|status| status.last_sync_time.as_ref());
+        last.is_some_and(|last| last.0 >= time)
+    };
+    let api: Api<Organization> = Api::all(world.client.clone());
+    let wait = await_condition(api, &world.organization, noted);
+    world.in_time("the reading is noted", wait).await.unwrap();
 }

@@ -18,7 +18,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, Resource, ResourceExt};
-use orginvite_operator::resources::{OrgInvite, Organization, crds};
+use orginvite_operator::resources::reason::About;
+use orginvite_operator::resources::{OrgInvite, Organization, Reason, crds};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::control_plane::{ControlPlane, is_permitted, until_permitted};
@@ -424,6 +425,12 @@ impl World {
             .unwrap();
     }
 
+    pub async fn remove_token(&self) {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        let params = DeleteParams::default();
+        secrets.delete("astro-token", &params).await.unwrap();
+    }
+
     pub fn invites(&self) -> Api<OrgInvite> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
@@ -584,9 +591,27 @@ impl World {
         };
         let api: Api<Organization> = Api::all(self.client.clone());
         let wait = await_condition(api, &self.organization, reached);
-        self.in_time(&format!("the Organization is {reason}"), wait)
+        let reached = self
+            .in_time(&format!("the Organization is {reason}"), wait)
             .await
             .unwrap();
+        // What waits for it goes by these.
+        let conditions = reached.unwrap().status.unwrap().conditions;
+        let mut told: Vec<&str> = conditions.iter().map(|one| one.type_.as_str()).collect();
+        told.retain(|kind| *kind != "Ready" && *kind != "Suspicious");
+        let mut told_by = Reason::ALL.iter().filter(|one| one.as_str() == reason);
+        let expected: Vec<&str> = told_by
+            .next()
+            .unwrap()
+            .told_by()
+            .iter()
+            .filter(|(about, kind)| *about == About::Organization && *kind != "Suspicious")
+            .map(|(_, kind)| *kind)
+            .collect();
+        assert!(
+            if told.is_empty() { vec!["Ready"] } else { told } == expected,
+            "{conditions:?}"
+        );
     }
 
     /// Waits until a pass that began after now is complete: what is in Astro now was seen.

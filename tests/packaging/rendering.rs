@@ -39,6 +39,20 @@ async fn helm_lint_finds_nothing() {
     }
 }
 
+/// A pruned Organization cannot be taken back: helm and Argo CD have a word of their own for that each.
+#[tokio::test]
+async fn an_organization_of_the_values_is_kept() {
+    let helm = Helm::alone().await;
+    let everything = project("tests/packaging/everything.yaml");
+    let more = ["--values", everything.to_str().unwrap()];
+    let text = render(&helm, "everything", "somewhere", &more).await;
+    let organization = find(&documents(&text), "Organization", "everything").clone();
+    let annotations = &organization["metadata"]["annotations"];
+    assert_eq!(annotations["helm.sh/resource-policy"], "keep");
+    let argo = &annotations["argocd.argoproj.io/sync-options"];
+    assert_eq!(argo, "Prune=false,Delete=false");
+}
+
 /// `UPDATE=1` writes it.
 #[tokio::test]
 async fn generated_the_plain_manifests_are_those_of_the_chart() {
