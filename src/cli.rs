@@ -19,7 +19,7 @@ use crate::astro::http::{DEFAULT_URL, Endpoint, Session};
 use crate::astro::{Error as AstroError, Invite, InviteAnswer, Subject};
 use crate::install;
 use crate::leadership::lease;
-use crate::operator::{self, Settings};
+use crate::operator::{self, Clients, Settings};
 use crate::reconcile::context::Timing;
 use crate::resources;
 use crate::telemetry::{LogFormat, Telemetry};
@@ -49,6 +49,11 @@ enum Command {
 }
 
 /// What `run` reads beside its flags.
+/// How long an answer of the API server may take.
+const ANSWER: Duration = Duration::from_secs(20);
+/// For how long a watch may be silent: longer than the API server is asked to keep one open.
+const SILENCE: Duration = Duration::from_secs(75);
+
 const ENVIRONMENT: &str = "\
 Environment:
   KUBECONFIG                   the cluster; without it, and without ~/.kube/config, that of the pod
@@ -251,7 +256,7 @@ async fn crd(args: Crd) -> Result<(), String> {
                 .map_err(|error| format!("cannot write the definitions: {error}"))?,
         );
     }
-    let client = connect(cluster().await?)?;
+    let client = connect(cluster().await?, ANSWER)?;
     let applied = install::apply_definitions(&client, &args.field_manager)
         .await
         .map_err(|error| error.to_string())?;
@@ -259,7 +264,7 @@ async fn crd(args: Crd) -> Result<(), String> {
 }
 
 async fn check_uninstall(args: CheckUninstall) -> Result<(), String> {
-    let client = connect(cluster().await?)?;
+    let client = connect(cluster().await?, ANSWER)?;
     let held = install::held(&client, &args.organizations)
         .await
         .map_err(|error| format!("it cannot be told what needs the operator: {error}"))?;
@@ -287,7 +292,10 @@ async fn cluster() -> Result<kube::Config, String> {
     Ok(config)
 }
 
-fn connect(config: kube::Config) -> Result<kube::Client, String> {
+/// A client whose connection counts as dead when an answer has not begun after `patience`.
+fn connect(mut config: kube::Config, patience: Duration) -> Result<kube::Client, String> {
+    config.read_timeout = Some(patience);
+    config.reset_reader_on_write = true;
     kube::Client::try_from(config)
         .map_err(|error| format!("the cluster's configuration cannot be used: {error}"))
 }
@@ -301,7 +309,11 @@ async fn run(args: Run) -> Result<(), String> {
     let namespace = args
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());
-    let (client, election) = (connect(config.clone())?, connect(config)?);
+    let clients = Clients {
+        requests: connect(config.clone(), ANSWER)?,
+        watches: connect(config.clone(), SILENCE)?,
+        election: connect(config, SILENCE)?,
+    };
     let settings = Settings {
         astro,
         request_deadline: args.request_deadline,
@@ -324,7 +336,7 @@ async fn run(args: Run) -> Result<(), String> {
         },
         admin: args.admin_address,
     };
-    operator::run(client, election, settings, asked_to_stop())
+    operator::run(clients, settings, asked_to_stop())
         .await
         .map_err(|error| error.to_string())
 }

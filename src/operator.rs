@@ -96,11 +96,19 @@ pub enum StartError {
     Unreachable(kube::Error),
 }
 
-/// Runs until `stop` resolves; what is under way then is finished. The Lease is read and written by
-/// `election`, a client of its own: a renewal shares no connection with anything else.
+/// How the API server is reached.
+pub struct Clients {
+    /// Whatever is asked for and written.
+    pub requests: Client,
+    /// What is watched: silent for long.
+    pub watches: Client,
+    /// The Lease: a renewal shares no connection with anything else.
+    pub election: Client,
+}
+
+/// Runs until `stop` resolves; what is under way then is finished.
 pub async fn run(
-    client: Client,
-    election: Client,
+    clients: Clients,
     settings: Settings,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), StartError> {
@@ -110,6 +118,11 @@ pub async fn run(
             address: settings.admin,
             error,
         })?;
+    let Clients {
+        requests: client,
+        watches,
+        election,
+    } = clients;
     check_cluster(&client, &settings).await?;
 
     let (trigger_invites, invite_triggers) = mpsc::unbounded_channel();
@@ -125,6 +138,7 @@ pub async fn run(
     let (invites, crowds) = Invites::new(invite_store, Arc::clone(&filled));
     let context = Arc::new(Context {
         client: client.clone(),
+        watches,
         writer: Writer::new(client),
         invites,
         organizations: organization_store.clone(),
@@ -219,37 +233,40 @@ async fn watch_namespaces(
     context: &Context,
     writer: reflector::store::Writer<PartialObjectMeta<Namespace>>,
 ) {
-    stored::watch(Api::all(context.client.clone()), watcher::Config::default())
-        .reflect(writer)
-        .inspect_ok(|event| match event {
-            Event::InitDone => {
-                context.filled.mark(Kind::Namespaces);
-                // Labels were not in the cache yet when the list showed them.
-                context.trigger_all();
+    stored::watch(
+        Api::all(context.watches.clone()),
+        watcher::Config::default(),
+    )
+    .reflect(writer)
+    .inspect_ok(|event| match event {
+        Event::InitDone => {
+            context.filled.mark(Kind::Namespaces);
+            // Labels were not in the cache yet when the list showed them.
+            context.trigger_all();
+        }
+        Event::Apply(namespace) | Event::Delete(namespace) => {
+            context.filled.reach(Kind::Namespaces, &namespace.metadata);
+        }
+        Event::Init | Event::InitApply(_) => {}
+    })
+    .touched_objects()
+    .predicate_filter(predicates::labels, PredicateConfig::default())
+    .for_each(|namespace| {
+        match namespace {
+            Ok(namespace) => trigger_namespace(&namespace, context),
+            Err(error) => {
+                tracing::warn!(%error, "watching namespaces failed; it is tried again");
             }
-            Event::Apply(namespace) | Event::Delete(namespace) => {
-                context.filled.reach(Kind::Namespaces, &namespace.metadata);
-            }
-            Event::Init | Event::InitApply(_) => {}
-        })
-        .touched_objects()
-        .predicate_filter(predicates::labels, PredicateConfig::default())
-        .for_each(|namespace| {
-            match namespace {
-                Ok(namespace) => trigger_namespace(&namespace, context),
-                Err(error) => {
-                    tracing::warn!(%error, "watching namespaces failed; it is tried again");
-                }
-            }
-            future::ready(())
-        })
-        .await;
+        }
+        future::ready(())
+    })
+    .await;
 }
 
 /// Notices changed token Secrets. Only that they changed: the token is read when it is needed.
 async fn watch_secrets(context: &Context) {
     stored::watch(
-        Api::namespaced(context.client.clone(), &context.own_namespace),
+        Api::namespaced(context.watches.clone(), &context.own_namespace),
         watcher::Config::default(),
     )
     .touched_objects()
@@ -269,8 +286,11 @@ fn control_organizations(
     triggers: mpsc::UnboundedReceiver<ObjectRef<Organization>>,
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + use<> {
-    let events =
-        stored::watch(Api::all(context.client.clone()), watcher::Config::default()).reflect(writer);
+    let events = stored::watch(
+        Api::all(context.watches.clone()),
+        watcher::Config::default(),
+    )
+    .reflect(writer);
     let reconciles = context.metrics.organizations.clone();
     Controller::for_stream(
         reconciles.seen(followed(events, Arc::clone(context))),
@@ -302,7 +322,7 @@ fn control_invites(
         ..watcher::Config::default()
     };
     let store = writer.as_reader();
-    let events = stored::watch(Api::all(context.client.clone()), config)
+    let events = stored::watch(Api::all(context.watches.clone()), config)
         .modify(slim)
         .reflect(writer);
     let triggering = Arc::clone(context);

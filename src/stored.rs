@@ -294,6 +294,9 @@ impl<K: Resource> Resource for Stored<K> {
     }
 }
 
+/// For how many seconds the API server keeps a watch open. One whose connection is dead is noticed somewhat later.
+const WATCH: u32 = 60;
+
 /// Watches what `api` is for, and begins again with growing delays after a failure.
 pub fn watch<K>(
     api: Api<Stored<K>>,
@@ -303,7 +306,7 @@ where
     K: Resource + Clone + Debug + Send + 'static,
     Stored<K>: Resource + DeserializeOwned,
 {
-    watcher::watcher(api, config.page_size(PAGE))
+    watcher::watcher(api, config.page_size(PAGE).timeout(WATCH))
         .default_backoff()
         .map_ok(|event| match event {
             Event::Apply(object) => Event::Apply(object.0),

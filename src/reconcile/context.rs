@@ -43,6 +43,8 @@ pub struct Timing {
 pub struct Context {
     /// Reads Organizations and Secrets.
     pub client: Client,
+    /// What it is watched by: silent for long.
+    pub watches: Client,
     /// Writes `OrgInvite`s.
     pub writer: Writer,
     /// The cached `OrgInvite`s.

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, PostParams};
+use kube::runtime::wait::await_condition;
+use orginvite_operator::resources::OrgInvite;
 use serde_json::{Value, json};
 use support::fake_astro::{FakeAstro, Fault, HoldPoint, Operation, Times};
 
 use crate::cable::Cable;
-use crate::world::{DEADLINE, Replica, STEADY, World, invite_id, uid};
+use crate::world::{DEADLINE, Replica, STEADY, World, condition, invite_id, uid};
 
 const PEOPLE: usize = 200;
 
@@ -444,6 +446,30 @@ async fn a_process_that_leads_again_forgets_what_it_knew() {
     world.state("jane", "AlreadyMember").await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
     assert_eq!(sent(&world), 0);
+}
+
+/// As after a load balancer forgot them: nobody closes them, and new ones work.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_connections_are_dead_goes_on_with_others() {
+    let world = World::prepare(json!({})).await;
+    let to_cluster = Cable::to(world.api_server()).await;
+    let leader = world.start_replica_behind(&to_cluster, "leader", &STEADY);
+    world.leader(&[&leader]).await;
+    world.organization_is("Connected").await;
+    to_cluster.stall();
+    world.apply("jane", "jane@example.com").await;
+    let invited = |object: Option<&OrgInvite>| {
+        object
+            .and_then(|object| condition(object, "Ready"))
+            .is_some_and(|ready| ready.reason == "Invited")
+    };
+    let invited = await_condition(world.invites(), "jane", invited);
+    // A watch counts as dead after 65 s; without that, after five minutes.
+    let invited = tokio::time::timeout(Duration::from_mins(2), invited).await;
+    assert!(invited.is_ok(), "{}", world.log());
+    assert_eq!(sent(&world), 1);
+    let spec = lease(&world).await.spec.unwrap();
+    assert_eq!(spec.lease_transitions, Some(0), "it led all the time");
 }
 
 /// Writes another holder into the lease, as a person does with kubectl edit.

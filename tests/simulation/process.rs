@@ -201,6 +201,7 @@ fn context(
     filled.mark(Kind::Organizations);
     filled.mark(Kind::Namespaces);
     Context {
+        watches: client.clone(),
         writer: write::Writer::new(client.clone()),
         events: Events::new(client.clone()),
         client,
