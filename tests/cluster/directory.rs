@@ -187,3 +187,36 @@ async fn a_list_that_stays_over_the_limit_is_told() {
     world.astro.clear_faults();
     world.organization_is("Connected").await;
 }
+
+/// As when the operator takes many invitations back while it reads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reading_goes_on_while_many_rows_go() {
+    let mut world = World::prepare(json!({})).await;
+    for n in 0..250 {
+        let email = format!("p{n}@example.com");
+        world
+            .astro
+            .add_member(&email, "ORGANIZATION_MEMBER")
+            .unwrap();
+    }
+    for (pages, gone) in [(2, 0..40), (3, 40..90), (4, 110..130)] {
+        world.astro.after_list_pages(pages, move |astro| {
+            for n in gone {
+                astro.remove_member(&format!("p{n}@example.com")).unwrap();
+            }
+        });
+    }
+    let stay = [99, 100, 105, 139, 140, 180, 189, 198, 199, 249];
+    for n in stay {
+        world
+            .apply(&format!("p{n}"), &format!("p{n}@example.com"))
+            .await;
+    }
+    world.start_operator();
+    for n in stay {
+        world.state(&format!("p{n}"), "AlreadyMember").await;
+    }
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+    assert!(!world.astro.is_member("p129@example.com"), "rows did move");
+    assert!(!world.log().contains("cannot be read"));
+}

@@ -1,8 +1,8 @@
 //! One pass: every page of both lists, and whom their rows show.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ use crate::resources::Address;
 
 /// Rows of one page.
 const PAGE: usize = 100;
-/// How often a pass is begun again when rows moved under it, before it counts as failed.
-const ATTEMPTS: u32 = 3;
-/// How often a page is asked for again after a 429, before the pass counts as failed.
-const LIMITED: u32 = 5;
+/// How often a pass steps back when rows moved under it, before it counts as failed.
+const MOVES: u32 = 20;
+/// For how long a page may be answered with 429 before the pass counts as failed.
+const PAUSED: Duration = Duration::from_secs(5);
 
 impl Directory {
     /// One complete pass over both lists.
@@ -33,62 +33,76 @@ impl Directory {
         Ok(people)
     }
 
-    /// The people of one list, read again when its rows moved meanwhile.
+    /// The people of one list. Rows keep their order (oldest first) and move when one before them comes or goes, as
+    /// when an invitation is taken back meanwhile. So each page begins with a row that was seen before: then none
+    /// that was there all the time is missed.
     async fn list(&self, listing: Listing) -> Result<Vec<(Address, Person)>, Error> {
-        for _ in 0..ATTEMPTS {
-            if let Some(people) = self.list_once(listing).await? {
-                return Ok(people);
-            }
-        }
-        Err(Error::Unknown {
-            message: format!("the list of users changed {ATTEMPTS} times while it was read"),
-            status: None,
-            request_id: None,
-        })
-    }
-
-    /// The people of one list; `None` when its rows moved while they were read. Rows keep their order
-    /// (oldest first) and move only when one before them goes: then the last row of a page, which the
-    /// next page repeats, is another one there.
-    async fn list_once(&self, listing: Listing) -> Result<Option<Vec<(Address, Person)>>, Error> {
         let mut people = Vec::new();
         let mut inviter = None;
-        let mut rows = 0;
-        let mut last: Option<String> = None;
+        let mut seen: HashSet<String> = HashSet::new();
+        let mut offset = 0;
+        let mut moved = 0;
         loop {
-            let page = self
-                .page(listing, rows - usize::from(last.is_some()))
-                .await?;
-            let mut users = page.users.into_iter();
-            if last.is_some() && users.next().map(|user| user.id) != last {
-                return Ok(None);
+            let page = self.page(listing, offset).await?;
+            let rows = page.users.len();
+            let overlaps = page
+                .users
+                .first()
+                .is_some_and(|user| seen.contains(&user.id));
+            if offset > 0 && !overlaps {
+                moved += 1;
+                if moved > MOVES {
+                    return Err(inconsistent("changed too often while it was read"));
+                }
+                offset = offset.saturating_sub(PAGE - 1);
+                continue;
             }
-            let before = rows;
-            for user in users {
-                rows += 1;
-                last = Some(user.id.clone());
-                people.extend(shown(user, listing, &mut inviter));
+            let before = seen.len();
+            for user in page.users {
+                if seen.insert(user.id.clone()) {
+                    people.extend(shown(user, listing, &mut inviter));
+                }
             }
-            if rows >= page.total || rows == before {
-                return Ok((rows == page.total).then_some(people));
+            if offset + rows >= page.total {
+                // A server that shows the same page again and again has not shown the rest.
+                return if seen.len() >= page.total {
+                    Ok(people)
+                } else {
+                    Err(inconsistent("shows fewer people than it tells of"))
+                };
             }
+            if seen.len() == before && rows < PAGE {
+                return Err(inconsistent("shows fewer people than it tells of"));
+            }
+            offset += rows.saturating_sub(1);
         }
     }
 
     async fn page(&self, listing: Listing, offset: usize) -> Result<UserPage, Error> {
-        let mut limited = 0;
+        let mut paused = Duration::ZERO;
         loop {
             self.budget.wait(Verb::Get, Class::First, "directory").await;
             match self.astro.list_users(listing, offset, PAGE).await {
-                Err(Error::Refused(refusal)) if refusal.status == 429 && limited < LIMITED => {
-                    limited += 1;
+                Err(Error::Refused(refusal)) if refusal.status == 429 => {
                     let pause = refusal.retry_after.unwrap_or_default();
-                    self.budget
-                        .pause(Verb::Get, pause.max(Duration::from_secs(1)));
+                    let pause = pause.max(Duration::from_secs(1));
+                    self.budget.pause(Verb::Get, pause);
+                    paused += pause;
+                    if paused > PAUSED {
+                        return Err(Error::Refused(refusal));
+                    }
                 }
                 answer => return answer,
             }
         }
+    }
+}
+
+fn inconsistent(what: &str) -> Error {
+    Error::Unknown {
+        message: format!("the list of users {what}"),
+        status: None,
+        request_id: None,
     }
 }
 
