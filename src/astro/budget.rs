@@ -66,7 +66,7 @@ struct Lane {
     /// From when on a call of the later class may: behind everybody.
     next_later: Instant,
     /// Who waits for which moment. A place is kept until it is taken or forgotten.
-    places: HashMap<String, (Class, Instant)>,
+    places: HashMap<String, Place>,
     /// Moments to come that were somebody's who will not come: for whoever comes next.
     free: BTreeSet<Instant>,
 }
@@ -74,6 +74,23 @@ struct Lane {
 /// How late somebody may come for a place. Later, it is behind those who wait: all who were late together would go at
 /// once, faster than Astro allows.
 const LATE: Duration = Duration::from_secs(2);
+/// The same for a place that was reserved: a POST waits for a look after its DELETE.
+const RESERVED: Duration = Duration::from_mins(3);
+
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    class: Class,
+    at: Instant,
+    reserved: bool,
+}
+
+impl Place {
+    /// Whether it is kept for who has it.
+    fn holds(&self, now: Instant) -> bool {
+        let late = if self.reserved { RESERVED } else { LATE };
+        self.at + late >= now
+    }
+}
 
 impl Lane {
     fn new(rate: u32) -> Self {
@@ -98,60 +115,68 @@ impl Lane {
         if self.free.first().is_some_and(|at| *at < next.max(now)) {
             return self.free.pop_first().unwrap_or(now);
         }
-        let at =
-            match class {
-                Class::First => {
-                    let at = self.next_first.max(now);
-                    // Those who can wait move back by one, also whoever is late for a moment just past.
-                    let mut moved = false;
-                    for (_, later) in self.places.values_mut().filter(|(class, place)| {
-                        *class == Class::Later && *place + self.spacing > at
-                    }) {
-                        *later += self.spacing;
-                        moved = true;
-                    }
-                    let free = std::mem::take(&mut self.free);
-                    moved |= !free.is_empty();
-                    self.free = free.into_iter().map(|at| at + self.spacing).collect();
-                    self.next_first = at + self.spacing;
-                    if moved {
-                        self.next_later += self.spacing;
-                    }
-                    at
+        let at = match class {
+            Class::First => {
+                let at = self.next_first.max(now);
+                // Those who can wait move back by one, also whoever is late for a moment just past.
+                let mut moved = false;
+                for later in self
+                    .places
+                    .values_mut()
+                    .filter(|place| place.class == Class::Later && place.at + self.spacing > at)
+                {
+                    later.at += self.spacing;
+                    moved = true;
                 }
-                Class::Later => {
-                    let at = self.next_later.max(now);
-                    self.next_later = at + self.spacing;
-                    at
+                let free = std::mem::take(&mut self.free);
+                moved |= !free.is_empty();
+                self.free = free.into_iter().map(|at| at + self.spacing).collect();
+                self.next_first = at + self.spacing;
+                if moved {
+                    self.next_later += self.spacing;
                 }
-            };
+                at
+            }
+            Class::Later => {
+                let at = self.next_later.max(now);
+                self.next_later = at + self.spacing;
+                at
+            }
+        };
         self.next_later = self.next_later.max(self.next_first);
         at
     }
 
     /// The moment of `who`, which keeps it. Whoever comes back with a better class than it came with
     /// is not moved back any longer.
-    fn keep(&mut self, class: Class, who: &str, now: Instant) -> Instant {
-        let kept = self.places.remove(who).filter(|(_, at)| *at + LATE >= now);
-        let at = match kept {
-            Some((_, at)) => at,
-            None => self.place(class, now),
+    fn keep(&mut self, class: Class, who: &str, now: Instant) -> &mut Place {
+        let kept = self.places.remove(who).filter(|place| place.holds(now));
+        let place = Place {
+            class,
+            at: match kept {
+                Some(kept) => kept.at,
+                None => self.place(class, now),
+            },
+            reserved: kept.is_some_and(|kept| kept.reserved),
         };
-        self.places.insert(who.to_owned(), (class, at));
-        if class == Class::First && kept.is_some_and(|(before, _)| before == Class::Later) {
-            self.spend(at);
+        if class == Class::First && kept.is_some_and(|kept| kept.class == Class::Later) {
+            self.spend(place.at);
         }
-        at
+        self.places
+            .entry(who.to_owned())
+            .insert_entry(place)
+            .into_mut()
     }
 
     /// `who` does not come: its moment is whoever's comes next. Those who wait keep theirs, since they come only then.
     fn give_up(&mut self, who: &str) {
-        self.free.extend(self.places.remove(who).map(|(_, at)| at));
+        let place = self.places.remove(who);
+        self.free.extend(place.map(|place| place.at));
     }
 
     /// Nobody comes for what is past any longer.
     fn drop_unclaimed(&mut self, now: Instant) {
-        self.places.retain(|_, (_, at)| *at + LATE >= now);
+        self.places.retain(|_, place| place.holds(now));
     }
 
     /// A call goes out whose moment was `at`.
@@ -199,7 +224,7 @@ impl Budget {
         let now = Instant::now();
         let mut lanes = self.lanes.lock();
         let lane = &mut lanes[verb as usize];
-        let at = lane.keep(class, who, now);
+        let at = lane.keep(class, who, now).at;
         if at > now {
             return Err(at);
         }
@@ -212,7 +237,12 @@ impl Budget {
     /// without waiting long in between.
     pub fn reserve(&self, verb: Verb, class: Class, who: &str) -> Instant {
         let now = Instant::now();
-        let at = self.lanes.lock()[verb as usize].keep(class, who, now);
+        let at = {
+            let mut lanes = self.lanes.lock();
+            let place = lanes[verb as usize].keep(class, who, now);
+            place.reserved = true;
+            place.at
+        };
         self.waits.asked(verb, who, Err(at));
         at
     }
@@ -243,10 +273,11 @@ impl Budget {
         lane.free.clear();
         lane.drop_unclaimed(now);
         // Everybody keeps the order, moved behind the pause.
-        let first = lane.places.values().map(|(_, at)| *at).min();
+        let coming = lane.places.values().map(|place| place.at.max(now));
+        let first = coming.min();
         if let Some(shift) = first.and_then(|first| until.checked_duration_since(first)) {
-            for (_, at) in lane.places.values_mut() {
-                *at += shift;
+            for place in lane.places.values_mut() {
+                place.at = place.at.max(now) + shift;
             }
             lane.next_first += shift;
             lane.next_later += shift;
@@ -356,8 +387,11 @@ mod tests {
         assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
         assert_eq!(take(Class::First, "newer"), Err(start + ms(300)));
         assert_eq!(take(Class::First, "replacement"), Err(start + ms(200)));
-        tokio::time::advance(ms(250)).await;
+        // However late: its DELETE went out long ago.
+        tokio::time::advance(Duration::from_mins(2)).await;
         assert_eq!(take(Class::First, "replacement"), Ok(()));
+        assert_eq!(take(Class::First, "newer"), Ok(()));
+        assert_eq!(take(Class::First, "newest"), Err(Instant::now() + ms(100)));
     }
 
     /// Whoever comes when, and however late for their place: no more calls than the rate allows.

@@ -23,6 +23,8 @@ use crate::plan::{Found, Plan, Saying, State, Step};
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
+/// Who waits no longer than that for a place in line does not tell so.
+const SOON: Duration = Duration::from_secs(5);
 /// How long it takes until a token that may not invite is tried again for an object.
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -36,6 +38,13 @@ impl<'a> Turn<'a> {
         inherited: Option<OrgInviteStatus>,
         begun: Option<Instant>,
     ) -> Result<Action, Error> {
+        let recorded = record.invite_id.is_some() || record.user_id.is_some();
+        if recorded && !has_finalizer(self.object) && plan.step != Step::Release {
+            // Whoever replaces an object may drop it: what is recorded is taken back or handed over when it goes. Its
+            // own event plans the rest.
+            self.hold().await?;
+            return Ok(Action::await_change());
+        }
         let changes = plan.step.describe();
         if self.connection.policy().suspend
             && let Some(action) = changes
@@ -79,7 +88,7 @@ impl<'a> Turn<'a> {
             }
             (Step::Post, Some(attempt)) => {
                 if let Some(at) = self.permit(None, Some(Class::First)) {
-                    return Ok(requeue_at(at));
+                    return self.queue(&record, at).await;
                 }
                 self.post(self.object.clone(), &record, &attempt).await
             }
@@ -366,7 +375,7 @@ impl<'a> Turn<'a> {
     /// Takes the recorded invitation back, and lets the object go when that is certain.
     async fn revoke(&mut self, record: &OrgInviteStatus, invite: &str) -> Result<Action, Error> {
         if let Some(at) = self.permit(Some(Class::First), None) {
-            return Ok(requeue_at(at));
+            return self.queue(record, at).await;
         }
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
@@ -451,12 +460,42 @@ impl<'a> Turn<'a> {
         answer
     }
 
+    /// Waits for its place in line. What kept the object from going on before is told no longer.
+    pub(super) async fn queue(
+        &mut self,
+        record: &OrgInviteStatus,
+        at: Instant,
+    ) -> Result<Action, Error> {
+        let tells = |kind: &str| record.conditions.iter().any(|one| one.type_ == kind);
+        if at > Instant::now() + SOON && (tells("Reconciling") || tells("Stalled")) {
+            let saying = Saying {
+                reason: Reason::Queued,
+                message: "Its turn has not come yet: Astro's limits let some calls a second pass"
+                    .to_owned(),
+            };
+            let state = if record.invite_id.is_some() || record.user_id.is_some() {
+                State::Obscured(saying)
+            } else {
+                State::Progressing(saying)
+            };
+            self.say(record, &state).await?;
+        }
+        Ok(requeue_at(at))
+    }
+
     /// Takes the permits for the calls to come, or tells when to come back.
     pub(super) fn permit(&self, delete: Option<Class>, post: Option<Class>) -> Option<Instant> {
-        let take = |class: Option<Class>, verb| {
-            let class = class?;
-            self.connection.budget.take(verb, class, &self.uid()).err()
-        };
+        let (budget, uid) = (&self.connection.budget, self.uid());
+        if let (Some(delete), Some(post)) = (delete, post) {
+            // Neither is spent before both are to be had.
+            let at = budget
+                .reserve(Verb::Delete, delete, &uid)
+                .max(budget.reserve(Verb::Post, post, &uid));
+            if at > Instant::now() {
+                return Some(at);
+            }
+        }
+        let take = |class: Option<Class>, verb| budget.take(verb, class?, &uid).err();
         take(delete, Verb::Delete)
             .into_iter()
             .chain(take(post, Verb::Post))
@@ -500,8 +539,8 @@ impl<'a> Turn<'a> {
         } else {
             self.status(record, state)
         };
-        if status.user_id.is_some() || status.invite_id.is_some() {
-            // Whoever replaces an object may drop it: what is recorded is taken back or handed over when it goes.
+        if status.user_id.is_some() {
+            // What is known of a member is handed over when the object goes.
             return match self.hold().await? {
                 Some(held) => self.write(&held, &status).await,
                 None => Ok(()),

@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use tokio::time::Instant;
 
-use super::act::{closed, requeue_at};
+use super::act::closed;
 use super::events::Deed;
 use super::memory::{Refused, Underway};
 use super::observe::inviter;
@@ -28,8 +28,8 @@ use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
 /// How often the status write after a POST is tried before settling takes over.
 const STATUS_TRIES: u32 = 6;
-/// How often what was sent for an object that is gone is taken back before it is left to a person.
-const ORPHAN_TRIES: u32 = 5;
+/// For how long what was sent for an object that is gone is tried to take back before it is left to a person.
+const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of the record of a POST.
 enum Recorded {
@@ -64,19 +64,22 @@ impl Turn<'_> {
         // The DELETE of a replacement waits until its POST can follow soon: else the person would be
         // left without an invitation while others are sent.
         if replacing.is_some() && !blind {
-            let uid = self.uid();
-            let place = self
-                .connection
-                .budget
-                .reserve(Verb::Post, Class::Later, &uid);
+            let (budget, uid) = (&self.connection.budget, self.uid());
+            // The fewer first: a place for a POST that has to wait for them is of no use.
+            let place = budget.reserve(Verb::Delete, Class::Later, &uid);
+            if place > Instant::now() {
+                return self.queue(record, place).await;
+            }
+            let place = budget.reserve(Verb::Post, Class::Later, &uid);
             let soon = Instant::now() + self.context.timing.listing_delay;
             if place > soon {
-                return Ok(requeue_at(Instant::now() + (place - soon)));
+                let at = Instant::now() + (place - soon);
+                return self.queue(record, at).await;
             }
         }
         let posting = (blind || replacing.is_none()).then_some(posting);
         if let Some(at) = self.permit(replacing, posting) {
-            return Ok(requeue_at(at));
+            return self.queue(record, at).await;
         }
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
@@ -176,14 +179,16 @@ impl Turn<'_> {
         let record = if unseen {
             record.clone()
         } else {
-            self.memory.underway = None;
             OrgInviteStatus {
                 attempt_id: Some(attempt.id.clone()),
                 ..record.clone()
             }
         };
         let status = self.status(&record, &state);
-        self.write(object, &status).await?;
+        let written = self.tell(object.clone(), attempt, &status).await;
+        if !unseen && matches!(written, Recorded::Done) {
+            self.memory.underway = None;
+        }
         Ok(self.again())
     }
 
@@ -239,9 +244,7 @@ impl Turn<'_> {
                 tracing::warn!(%refusal, "Astro refused the invitation");
                 let state = self.refused(&refusal, Verb::Post);
                 let status = self.status(&closed(record, attempt), &state);
-                if let Recorded::Done = self.record(object, attempt, &status).await {
-                    self.context.events.changed(self.object, &status);
-                }
+                self.tell(object, attempt, &status).await;
                 Ok(self.again())
             }
             Err(error) => {
@@ -288,7 +291,7 @@ impl Turn<'_> {
             until: None,
         }));
         let status = self.status(&closed(record, attempt), &State::Stalled(saying));
-        self.write(object, &status).await?;
+        self.tell(object.clone(), attempt, &status).await;
         Ok(Action::await_change())
     }
 
@@ -349,7 +352,21 @@ impl Turn<'_> {
         }
     }
 
-    /// Rule 7: what came of a POST is written with a resource version, again after a conflict while the annotation is
+    /// Writes and tells that the attempt sent nothing.
+    async fn tell(
+        &mut self,
+        object: OrgInvite,
+        attempt: &Attempt,
+        status: &OrgInviteStatus,
+    ) -> Recorded {
+        let written = self.record(object, attempt, status).await;
+        if matches!(written, Recorded::Done) {
+            self.context.events.changed(self.object, status);
+        }
+        written
+    }
+
+    /// Rule 7: what came of an attempt is written with a resource version, again after a conflict while the annotation is
     /// still this attempt.
     async fn record(
         &mut self,
@@ -366,7 +383,7 @@ impl Turn<'_> {
                 }
                 Ok(Written::Conflict | Written::Gone) => {}
                 Err(error) => {
-                    tracing::warn!(%error, tried, "what came of the POST could not be written; it is tried again");
+                    tracing::warn!(%error, tried, "what came of the attempt could not be written; it is tried again");
                     tokio::time::sleep(Duration::from_millis(100) * 2u32.pow(tried)).await;
                 }
             }
@@ -388,40 +405,43 @@ impl Turn<'_> {
 
     /// The object of a just sent invite is gone: nobody would take it back.
     async fn revoke_orphan(&mut self, invite: &Invite) {
-        let mut tried = 0;
-        loop {
-            self.connection
-                .budget
-                .wait(Verb::Delete, Class::First, &invite.id)
-                .await;
+        let began = Instant::now();
+        let mut failures = 0;
+        let why = loop {
+            let budget = &self.connection.budget;
+            // Another turn is not held up for long.
+            let place = budget.reserve(Verb::Delete, Class::First, &invite.id);
+            if place > began + ORPHAN_PATIENCE {
+                break "Astro's limits leave no time for it".to_owned();
+            }
+            budget.wait(Verb::Delete, Class::First, &invite.id).await;
             if !self.context.leadership.holds(self.term) {
-                return;
+                break "another replica leads".to_owned();
             }
             let error = match self.delete(&invite.id).await {
                 Ok(()) => {
                     tracing::info!(invite = %invite.id, "revoked: its OrgInvite is gone");
                     return;
                 }
+                // The one before may have taken effect.
+                Err(error) if failures > 0 && error.says_absent() => return,
                 Err(error) => error,
             };
-            tried += 1;
+            failures += 1;
             match &error {
-                astro::Error::Refused(refusal) if refusal.status == 429 && tried < ORPHAN_TRIES => {
+                astro::Error::Refused(refusal) if refusal.status == 429 => {
                     let pause = refusal.retry_after.unwrap_or(Duration::from_secs(1));
                     self.connection.budget.pause(Verb::Delete, pause);
                 }
-                astro::Error::Unknown { .. } if tried < ORPHAN_TRIES => {
-                    tracing::warn!(%error, invite = %invite.id, "could not revoke; it is tried again");
-                    tokio::time::sleep(backoff(tried)).await;
+                astro::Error::Unknown { .. } if began.elapsed() < ORPHAN_PATIENCE => {
+                    tokio::time::sleep(backoff(failures)).await;
                 }
-                _ => {
-                    let advice =
-                        "its OrgInvite was removed by force: revoke the invitation in Astro";
-                    tracing::error!(%error, invite = %invite.id, advice, "could not revoke");
-                    return;
-                }
+                _ => break error.to_string(),
             }
-        }
+        };
+        self.connection.budget.forget(&invite.id);
+        let advice = "its OrgInvite was removed by force: revoke the invitation in Astro";
+        tracing::error!(invite = %invite.id, why, advice, "could not revoke");
     }
 
     /// Counts the e-mail of `attempt` once, whether its answer tells of it or a look after that was

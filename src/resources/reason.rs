@@ -89,6 +89,8 @@ reasons! {
         RevokeFailed,
         /// Astro answered 429. It is tried again when its Retry-After allows.
         RateLimited,
+        /// Many wait for what Astro's limits let pass, and its turn has not come yet.
+        Queued,
         /// The Organization is suspended; status.plannedAction has what would be done.
         Suspended,
         /// The Organization is missing. Create it, or this object with another organizationRef.

@@ -1,12 +1,14 @@
 //! The emergency switch, and leaving things alone.
 
+use std::time::Duration;
+
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use orginvite_operator::resources::Organization;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, Target, Times};
 
-use crate::world::{World, uid};
+use crate::world::{World, condition, uid};
 
 async fn suspend(world: &World, suspend: bool) {
     let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
@@ -84,4 +86,41 @@ async fn retain_leaves_the_invitation_and_is_the_way_out_when_astro_cannot_be_re
     world.deleted("jane", &uid(&object)).await;
     assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+}
+
+/// What kept them from going on is told no longer than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_line_after_a_suspension_says_so() {
+    let mut world = World::prepare(json!({"suspend": true})).await;
+    world.start_operator_with(&["--posts-per-second", "1"]);
+    world.organization_is("Connected").await;
+    let names: Vec<String> = (0..12).map(|n| format!("p{n}")).collect();
+    for name in &names {
+        world.apply(name, &format!("{name}@example.com")).await;
+    }
+    for name in &names {
+        world.state(name, "Suspended").await;
+    }
+    let resume = json!({"spec": {"suspend": false}});
+    world.edit_organization(resume).await;
+    let queued = async {
+        loop {
+            let all = world.invites().list(&ListParams::default()).await.unwrap();
+            let of = |reason: &str| {
+                let ready = all.iter().filter_map(|object| condition(object, "Ready"));
+                ready.filter(|ready| ready.reason == reason).count()
+            };
+            if of("Suspended") == 0 && of("Queued") > 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    world.in_time("they say that they wait", queued).await;
+    for name in &names {
+        world.state(name, "Invited").await;
+        // Suspended, perhaps in line, the attempt and its outcome.
+        assert!((3..=4).contains(&world.writes_so_far(Some(name)).await));
+    }
+    assert_eq!(world.astro.count(Operation::CreateInvite), names.len());
 }
