@@ -11,7 +11,9 @@ use crate::resources::Reason;
 /// *Nothing recorded*, not in deletion.
 pub(super) fn begin(facts: &Facts<'_>) -> Plan {
     // Before anything that would tell this namespace about the person.
-    if !(facts.permits)(facts.role) {
+    let known =
+        matches!(facts.observed.sight, Sight::Member { .. }) && facts.record.user_id.is_some();
+    if !known && !(facts.permits)(facts.role) {
         return Plan {
             step: Step::Rest,
             state: State::Stalled(not_permitted(facts.role)),
@@ -20,6 +22,12 @@ pub(super) fn begin(facts: &Facts<'_>) -> Plan {
     match &facts.observed.sight {
         Sight::Unreadable(why) => return unreadable(why),
         Sight::NotYet => return Plan::await_pass(),
+        // What was recorded of it goes along, also for when nobody can look.
+        Sight::Member { .. }
+            if facts.standing.inherits.is_some() && facts.record.user_id.is_none() =>
+        {
+            return Plan::act(Step::Inherit);
+        }
         Sight::Member { user_id, role } => {
             if let Some(holder) = facts
                 .standing

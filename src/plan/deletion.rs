@@ -24,7 +24,7 @@ pub(super) fn let_go(facts: &Facts<'_>) -> Plan {
     }
     match &facts.observed.sight {
         // The way out when Astro cannot be reached.
-        Sight::Unreadable(_) | Sight::Member { .. } => Plan::act(Step::Release),
+        Sight::Unreadable(_) => Plan::act(Step::Release),
         _ if is_recorded(facts) && facts.standing.heir == Heir::Waiting => handing_over(),
         _ => Plan::act(Step::Release),
     }
@@ -71,6 +71,7 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
                 )),
             };
         }
+        Sight::Member { .. } if heir_waits && facts.open.is_none() => return handing_over(),
         Sight::Member { .. } => return Plan::act(Step::Release),
         _ => {}
     }

@@ -237,7 +237,11 @@ pub(super) fn disappeared(facts: &Facts<'_>, invite: &str, invited: Plan) -> Pla
             }
         }
         Lookup::Gone => withdrawn(),
-        Lookup::Unknown(why) => unreadable(why),
+        // The next pass asks again, and nobody wants one for it.
+        Lookup::Unknown(why) => Plan {
+            step: Step::Rest,
+            state: unreadable(why).state,
+        },
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
         Lookup::GoneOnce | Lookup::NotAsked => Plan::await_pass(),
     }

@@ -65,7 +65,9 @@ pub(super) fn braked(facts: &Facts<'_>) -> Plan {
 }
 
 pub(super) fn member_state(facts: &Facts<'_>, user_id: &str, role: Option<Role>) -> State {
-    let (mut message, mut reason) = if facts.record.invite_id.is_some() {
+    // Also of an invitation that was to be replaced when it was accepted.
+    let was_invited = facts.record.invite_id.is_some() || facts.record.invited_at.is_some();
+    let (mut message, mut reason) = if was_invited {
         (
             "The person accepted and is a member of the organization".to_owned(),
             Reason::Accepted,

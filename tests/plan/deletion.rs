@@ -219,8 +219,8 @@ fn deletion_with_retain() {
                 sight: member(MEMBER),
                 ..has()
             },
-            Step::Release,
-            "Unchanged",
+            Step::Rest,
+            "HandingOver",
         ),
         (
             "somebody waits, but Astro cannot be reached",
@@ -338,7 +338,12 @@ fn deletion_of_who_was_a_member() {
     let rows = [
         ("nobody waits", was(Heir::None, Sight::Blind), release()),
         ("nor who can look", was(Heir::None, unreadable()), release()),
-        ("still one", was(Heir::Waiting, member(MEMBER)), release()),
+        ("still one", was(Heir::Waiting, member(MEMBER)), hand_over()),
+        (
+            "still one, and nobody waits",
+            was(Heir::None, member(MEMBER)),
+            release(),
+        ),
         (
             "nobody can look",
             was(Heir::Waiting, Sight::Blind),

@@ -254,7 +254,7 @@ fn invite_recorded() {
                 lookup: Lookup::Unknown("500".to_owned()),
                 ..has()
             },
-            Step::AwaitPass,
+            Step::Rest,
             "AstroUnavailable",
         ),
         (

@@ -1,6 +1,7 @@
 //! Nothing is recorded, and no attempt is open.
 
 use jiff::ToSpan;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use orginvite_operator::plan::{Own, Saying, Sight, Step};
 use orginvite_operator::resources::OrgInviteStatus;
 
@@ -116,6 +117,44 @@ fn nothing_recorded() {
                 role: MEMBER,
             },
             "Unchanged",
+        ),
+        (
+            "member, whom another object hands over",
+            Case {
+                sight: member(MEMBER),
+                inherits: true,
+                held: true,
+                ..new()
+            },
+            Step::Inherit,
+            "Unchanged",
+        ),
+        (
+            "a member who is known already, and a role that is not allowed any longer",
+            Case {
+                sight: member(MEMBER),
+                role: OWNER,
+                record: OrgInviteStatus {
+                    user_id: Some("u".to_owned()),
+                    ..OrgInviteStatus::default()
+                },
+                ..new()
+            },
+            Step::Rest,
+            "RoleDiffers",
+        ),
+        (
+            "who accepted an invitation that was to be replaced",
+            Case {
+                sight: member(MEMBER),
+                record: OrgInviteStatus {
+                    invited_at: Some(Time(now())),
+                    ..OrgInviteStatus::default()
+                },
+                ..new()
+            },
+            Step::Rest,
+            "Accepted",
         ),
         (
             "member",
