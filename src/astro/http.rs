@@ -195,7 +195,7 @@ impl Endpoint {
     fn transport(&self, error: &reqwest::Error) -> String {
         let host = self.host();
         if error.is_connect() {
-            let cause = clean(&root_cause(error).to_string(), None);
+            let cause = clean(&root_cause(error).to_string());
             format!("cannot connect to {host}: {cause}")
         } else if error.is_timeout() {
             format!("{host} did not answer within {:?}", self.deadline)

@@ -132,7 +132,7 @@ impl From<Subject> for super::Subject {
         Self {
             id: wire.id,
             kind: wire.kind,
-            name: name.map(|name| clean(&name, None)),
+            name: name.map(|name| clean(&name)),
             username: filled(wire.username),
         }
     }

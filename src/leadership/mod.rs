@@ -118,6 +118,8 @@ pub struct Term {
     /// Connections by the Organization's name: an earlier term's directory says nothing.
     pub links: RwLock<HashMap<String, Link>>,
     memories: Mutex<HashMap<(String, Address), SharedMemory>>,
+    /// When the token of an Organization could not be read for the first time.
+    failures: Mutex<HashMap<String, Instant>>,
     open: AtomicBool,
 }
 
@@ -127,8 +129,16 @@ impl Term {
             began: Instant::now(),
             links: RwLock::default(),
             memories: Mutex::default(),
+            failures: Mutex::default(),
             open: AtomicBool::new(false),
         }
+    }
+
+    /// Something failed for the Organization: whether the first time of it is less than `lately` ago.
+    pub fn is_first_failure(&self, organization: &str, lately: Duration) -> bool {
+        let mut failures = self.failures.lock();
+        let first = failures.entry(organization.to_owned());
+        first.or_insert_with(Instant::now).elapsed() < lately
     }
 
     /// The caches are new enough: from here on it may be planned.

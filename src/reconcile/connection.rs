@@ -185,6 +185,12 @@ impl Connection {
         }
     }
 
+    /// What is known of that.
+    #[must_use]
+    pub fn unread(&self) -> Unread {
+        *self.unread.read()
+    }
+
     /// Notes what is known of that, or that it is acknowledged.
     pub fn set_unread(&self, unread: Unread) {
         *self.unread.write() = unread;

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::org_invite::say;
+use super::write::has_finalizer;
 use crate::claims;
 use crate::error::Error;
 use crate::leadership::Term;
@@ -70,6 +71,11 @@ pub async fn reconcile(
         );
         let saying = Saying { message, ..saying };
         return say(context, object, State::Progressing(saying)).await;
+    }
+    if claims::recorded(object).is_some() && !has_finalizer(object) {
+        // Its own event says the rest.
+        context.writer.hold(object).await?;
+        return Ok(Action::await_change());
     }
     say(context, object, meanwhile(object, saying)).await
 }

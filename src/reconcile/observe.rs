@@ -15,6 +15,9 @@ use crate::plan::{Doubt, Found, Lookup, Named, Observation, Sight};
 use crate::resources::org_invite::{Attempt, INVITE_ID_ANNOTATION, Inviter};
 use crate::resources::{Address, OrgInviteStatus};
 
+/// How old a reading may be for a first e-mail: whoever is not in it may have come in by another way since.
+const FRESH: Duration = Duration::from_mins(5);
+
 impl Turn<'_> {
     /// What the directory says of the address, as far as it counts, and when its pass began.
     pub(super) async fn observe(
@@ -62,6 +65,9 @@ impl Turn<'_> {
         observed.term_settled = !early && begun >= self.term.began + self.context.timing.settle;
         observed.settled = !early && begun >= self.settled_from();
         observed.sight = match person {
+            None if record.invite_id.is_none() && open.is_none() && begun.elapsed() > FRESH => {
+                Sight::NotYet
+            }
             None => Sight::Absent,
             Some(Person::Member { user_id, role }) => Sight::Member { user_id, role },
             Some(Person::Barred) => Sight::Barred,

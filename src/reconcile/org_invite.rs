@@ -304,7 +304,7 @@ impl Turn<'_> {
             self.connection
                 .directory
                 .expect(self.counts_from(), self.address.clone());
-        } else if observed.lookup == Lookup::Exists
+        } else if matches!(observed.lookup, Lookup::Exists | Lookup::Unknown(_))
             && let Some(begun) = begun
         {
             let next = begun + self.context.timing.listing_delay;

@@ -36,8 +36,8 @@ use crate::stored::{Stored, finalizers};
 
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
-/// So long after a term began, a token that cannot be read is not told of: an API server that has just started may not
-/// know of our rights yet.
+/// So long a token that cannot be read is not told of: an API server that has just started may not know of our rights
+/// yet.
 const START: Duration = Duration::from_secs(5);
 /// How often the OrgInvites are counted.
 const RECOUNT: Duration = Duration::from_secs(10);
@@ -147,9 +147,12 @@ async fn attend(
             match context.link(term, name) {
                 // The token that there is goes on to be used.
                 Link::Up(connection) if is_for(&connection, object) => {
-                    attend_connected(object, name, &connection, needed_by, context).await?;
+                    let acknowledged = acknowledge(object, name, &connection, context);
+                    let why = Some(unreadable(&error));
+                    report::report(object, &connection, needed_by, acknowledged, why, context)
+                        .await?;
                 }
-                Link::NotYet if term.began.elapsed() < START => {}
+                Link::NotYet if term.is_first_failure(name, START) => {}
                 _ => token_missing(object, name, unreadable(&error), term, context).await?,
             }
             return Err(error.into());
@@ -159,20 +162,9 @@ async fn attend(
     term.sweep(context.timing, |organization_id, address| {
         !context.claimants(address, organization_id).is_empty()
     });
-    attend_connected(object, name, &connection, needed_by, context).await?;
+    let acknowledged = acknowledge(object, name, &connection, context);
+    report::report(object, &connection, needed_by, acknowledged, None, context).await?;
     Ok(Action::requeue(RECOUNT))
-}
-
-/// What is seen to with whatever token.
-async fn attend_connected(
-    object: &Organization,
-    name: &str,
-    connection: &Connection,
-    needed_by: usize,
-    context: &Context,
-) -> Result<(), Error> {
-    let acknowledged = acknowledge(object, name, connection, context);
-    report::report(object, connection, needed_by, acknowledged, context).await
 }
 
 /// Nothing can be done without a token.
@@ -194,7 +186,12 @@ fn unreadable(error: &kube::Error) -> String {
             "The operator may not read the token: {}. Give its service account the right to read Secrets in its own namespace",
             status.message
         ),
-        error => format!("The Secret with the token cannot be read: {error}. It is tried again"),
+        kube::Error::Api(status) => format!(
+            "The Secret with the token cannot be read: the API server answered {}. It is tried again",
+            status.code
+        ),
+        // Its words differ each time, and are in the log.
+        _ => "The Secret with the token cannot be read. It is tried again".to_owned(),
     }
 }
 
@@ -439,12 +436,8 @@ fn connect(
         secret_version: token.version,
         ..TokenStatus::default()
     }));
-    connection.set_unread(match before.map(|before| before.unread_since()) {
-        // This term was there all the time.
-        Some(Some(since)) => Unread::Since(since),
-        Some(None) => Unread::No,
-        None => unread(object),
-    });
+    // This term was there since the connection before, whose word counts, also where there was no reading yet.
+    connection.set_unread(before.map_or_else(|| unread(object), |before| before.unread()));
     tracing::info!(organization = name, "connecting");
     set_link(context, term, name, Link::Up(Arc::clone(&connection)));
     connection

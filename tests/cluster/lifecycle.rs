@@ -1,8 +1,8 @@
 //! An applied OrgInvite becomes an invitation, and takes it back when it goes.
 
 use kube::ResourceExt as _;
-use kube::api::PostParams;
 use kube::runtime::wait::await_condition;
+use orginvite_operator::astro::Role;
 use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
@@ -251,12 +251,7 @@ async fn an_object_that_is_replaced_without_its_finalizer_gets_it_back() {
     let mut jane = world.state("jane", "Invited").await;
     jane.metadata.finalizers = None;
     jane.metadata.annotations = None;
-    let params = PostParams::default();
-    world
-        .invites()
-        .replace("jane", &params, &jane)
-        .await
-        .unwrap();
+    world.replace(jane.clone()).await;
     let held = |object: Option<&OrgInvite>| object.is_some_and(|one| !one.finalizers().is_empty());
     let held = await_condition(world.invites(), "jane", held);
     world.in_time("it is held again", held).await.unwrap();
@@ -264,4 +259,38 @@ async fn an_object_that_is_replaced_without_its_finalizer_gets_it_back() {
     world.deleted("jane", &uid(&jane)).await;
     assert!(world.astro.live_invites("jane@example.com").is_empty());
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+/// Whatever keeps its next step from being taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_is_replaced_with_another_role_is_held_while_it_waits() {
+    let world = World::start().await;
+    for (name, disturb) in [
+        ("suspended", json!({"spec": {"suspend": true}})),
+        ("missing", json!({"spec": {"suspend": false}})),
+    ] {
+        let email = format!("{name}@example.com");
+        world.apply(name, &email).await;
+        let mut object = world.state(name, "Invited").await;
+        world.edit_organization(disturb).await;
+        if name == "missing" {
+            world.remove_token().await;
+            world.organization_is("TokenMissing").await;
+            object = world.invites().get(name).await.unwrap();
+        }
+        object.metadata.finalizers = None;
+        object.spec.role = Role::OrganizationObserveMember;
+        let replaced = world.replace(object).await;
+        let held =
+            |object: Option<&OrgInvite>| object.is_some_and(|one| !one.finalizers().is_empty());
+        let held = await_condition(world.invites(), name, held);
+        world.in_time("it is held again", held).await.unwrap();
+        world.delete(name).await;
+        let resume = json!({"spec": {"suspend": false}});
+        world.edit_organization(resume).await;
+        world.put_token(&world.astro.token()).await;
+        world.deleted(name, &uid(&replaced)).await;
+        assert!(world.astro.live_invites(&email).is_empty());
+        assert_eq!(world.astro.emails_to(&email), 1);
+    }
 }

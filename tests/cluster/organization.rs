@@ -386,6 +386,12 @@ async fn a_token_that_it_may_not_read_is_told() {
     world
         .edit_organization(json!({"spec": {"suspend": true}}))
         .await;
+    // Two watches tell of the two objects, in whatever order.
+    world
+        .until("the switch is seen", || {
+            world.log().contains(r#""suspended":true"#)
+        })
+        .await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Suspended").await;
     world

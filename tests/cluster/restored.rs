@@ -199,3 +199,24 @@ async fn noted_since(world: &World, time: Timestamp) {
     let wait = await_condition(api, &world.organization, noted);
     world.in_time("the reading is noted", wait).await.unwrap();
 }
+
+/// The Secret is of then as well, and its token does not work any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_comes_after_the_restore_takes_no_doubt_away() {
+    let mut world = World::start().await;
+    let lifetime = std::time::Duration::from_mins(30);
+    world.astro.set_invite_lifetime(lifetime);
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.kill_operator();
+    note(&world, Timestamp::now()).await;
+    world.astro.set_clock_offset(SignedDuration::from_hours(3));
+    let token = world.astro.token();
+    world.put_token("wrong").await;
+    world.start_operator();
+    world.organization_is("TokenRejected").await;
+    world.put_token(&token).await;
+    world.organization_is("Connected").await;
+    world.state("jane", "LongUnread").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}

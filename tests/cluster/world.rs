@@ -461,6 +461,21 @@ impl World {
             .unwrap()
     }
 
+    /// As kubectl replace does: what is not named is dropped. Again after a conflict.
+    pub async fn replace(&self, mut object: OrgInvite) -> OrgInvite {
+        let name = object.name_any();
+        loop {
+            let present = self.invites().get(&name).await.unwrap();
+            object.metadata.resource_version = present.metadata.resource_version;
+            let params = PostParams::default();
+            match self.invites().replace(&name, &params, &object).await {
+                Ok(replaced) => return replaced,
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
     pub async fn edit_role(&self, name: &str, role: &str) {
         let patch = Patch::Merge(json!({"spec": {"role": role}}));
         self.invites()

@@ -34,7 +34,6 @@ impl Answer {
         if status.is_success() {
             return Ok(Self { status, body });
         }
-        let clean = |text: &str| clean(text, Some(token));
         let said = serde_json::from_slice(&body).ok();
         let said = said.filter(|said: &wire::ErrorBody| {
             said.message.is_some() && (said.status_code.is_some() || said.request_id.is_some())
@@ -42,12 +41,12 @@ impl Answer {
         let from_api = said.is_some();
         let said = said.unwrap_or_default();
         let message = match said.message {
-            Some(message) => clean(&message),
+            Some(message) => self::said(&message, token),
             None if status.is_redirection() => "a redirect that is not followed".to_owned(),
             // Not the body itself: it may hold anything.
             None => "the body is not the API's own".to_owned(),
         };
-        let request_id = said.request_id.map(|id| clean(&id));
+        let request_id = said.request_id.map(|id| request_name(&id, token));
         // 408, and 499 of some gateways, say that somebody stopped waiting, not that it was refused.
         if !status.is_client_error() || matches!(status.as_u16(), 408 | 499) {
             return Err(Error::Unknown {
@@ -59,8 +58,8 @@ impl Answer {
         let mut field_errors = said.field_errors.unwrap_or_default();
         field_errors.truncate(FIELD_LIMIT);
         for error in &mut field_errors {
-            error.field = clean(&error.field);
-            error.message = clean(&error.message);
+            error.field = self::said(&error.field, token);
+            error.message = self::said(&error.message, token);
         }
         Err(Error::Refused(Refusal {
             status: status.as_u16(),
@@ -121,14 +120,39 @@ pub fn unknown(message: String, status: Option<StatusCode>) -> Error {
 const WORD_LIMIT: usize = 25;
 
 /// A text of the API as it may be shown: one short line without control characters, and without
-/// e-mail addresses, the token, and what an invitation can be accepted with: links and tickets.
-pub fn clean(text: &str, token: Option<&str>) -> String {
-    let is_long = |word: &str| {
+/// e-mail addresses and links (who holds the link of an invite can join).
+pub fn clean(text: &str) -> String {
+    shown(text, |_| None)
+}
+
+/// What Astro says of a call: without the token, and without what may be a ticket, either.
+fn said(text: &str, token: &str) -> String {
+    shown(text, |word| {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
-        bare.chars().count() > WORD_LIMIT && bare.contains(|c: char| c.is_ascii_digit())
-    };
-    let is_token =
-        |word: &str| token.is_some_and(|token| !token.is_empty() && word.contains(token));
+        let has_digit = bare.contains(|c: char| c.is_ascii_digit());
+        match bare.chars().count() {
+            _ if holds(word, token) => Some("[token]"),
+            length if length > WORD_LIMIT && has_digit => Some("[value]"),
+            _ => None,
+        }
+    })
+}
+
+/// Astro's name for a request, such as a UUID.
+fn request_name(text: &str, token: &str) -> String {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if text.len() <= 64 && text.chars().all(is_name) && !holds(text, token) {
+        text.to_owned()
+    } else {
+        said(text, token)
+    }
+}
+
+fn holds(word: &str, token: &str) -> bool {
+    !token.is_empty() && word.contains(token)
+}
+
+fn shown(text: &str, instead: impl Fn(&str) -> Option<&'static str>) -> String {
     let one_line: String = text
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
@@ -140,9 +164,7 @@ pub fn clean(text: &str, token: Option<&str>) -> String {
             // Also without its scheme, or a part of one.
             _ if word.contains("//") || (word.contains('/') && word.contains('.')) => "[link]",
             _ if word.contains('@') => "[address]",
-            _ if is_token(word) => "[token]",
-            _ if is_long(word) => "[value]",
-            _ => word,
+            _ => instead(word).unwrap_or(word),
         })
         .collect();
     words.join(" ").chars().take(TEXT_LIMIT).collect()
@@ -253,15 +275,25 @@ mod tests {
     fn texts_are_short_and_hold_no_link_and_no_address() {
         let text =
             "a\u{1b}[31m\n <ann@astro.example> has htt\u{0}ps://astro.example/t/1\r\nalready";
-        assert_eq!(clean(text, None), "a[31m [address] has [link] already");
+        assert_eq!(clean(text), "a[31m [address] has [link] already");
         let bare = "at astro.example/invites?ticket=t, not /invites or 1.5";
-        assert_eq!(clean(bare, None), "at [link] not /invites or 1.5");
-        assert_eq!(clean(&"x".repeat(400), None).len(), TEXT_LIMIT);
+        assert_eq!(clean(bare), "at [link] not /invites or 1.5");
+        assert_eq!(clean(&"x".repeat(400)).len(), TEXT_LIMIT);
         let secrets = "Bearer 'token-1', ticket \"f83a61c09d27be45f83a61c09d27\" of clkvh3b46003m01kbalgwwdcy";
         assert_eq!(
-            clean(secrets, Some("token-1")),
+            said(secrets, "token-1"),
             "Bearer [token] ticket [value] of clkvh3b46003m01kbalgwwdcy"
         );
+        for (request, shown) in [
+            (
+                "ceece673-a6c1-4774-9b4a-95dd1fa9c282",
+                "ceece673-a6c1-4774-9b4a-95dd1fa9c282",
+            ),
+            ("r-token-1", "[token]"),
+            ("ann@astro.example", "[address]"),
+        ] {
+            assert_eq!(request_name(request, "token-1"), shown);
+        }
     }
 
     #[test]

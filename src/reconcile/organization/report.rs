@@ -20,12 +20,14 @@ use crate::stored::Stored;
 /// How old the noted time of the last reading may be when nothing else changed.
 const SYNC_NOTED: Duration = Duration::from_mins(1);
 
-/// Says how the connection stands. Nothing is said before the first reading ended.
+/// Says how the connection stands, and why its token cannot be read anew. Nothing is said before the first reading
+/// ended.
 pub async fn report(
     object: &Organization,
     connection: &Connection,
     needed_by: usize,
     last_acknowledged_loss: Option<String>,
+    unreadable: Option<String>,
     context: &Context,
 ) -> Result<(), Error> {
     let health = connection.directory.health();
@@ -53,7 +55,13 @@ pub async fn report(
         last_acknowledged_loss,
         ..recorded
     };
-    let claims = claims(&health, connection, needed_by);
+    let mut claims = claims(&health, connection, needed_by);
+    if let Some(why) = unreadable {
+        // Whatever else there is to say: a person has to mend that.
+        claims.retain(|claim| !matches!(claim.kind, "Reconciling" | "Stalled"));
+        let message = format!("{why}. The token that was read before goes on to be used");
+        claims.push(claim("Stalled", "True", Reason::TokenMissing, &message));
+    }
     write(object, status, &claims, context).await
 }
 

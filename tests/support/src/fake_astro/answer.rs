@@ -12,7 +12,7 @@ use super::{
     faults::Answer,
     organization::Row,
     request::Malformed,
-    state::{Invite, UserStatus, new_id},
+    state::{Invite, UserStatus, new_request_id},
 };
 
 /// What goes back to the client.
@@ -41,7 +41,7 @@ pub(super) fn faulty(answer: &Answer) -> Reply {
 pub(super) fn error(status: u16, message: &str) -> Reply {
     Reply::Json(
         status,
-        json!({"message": message, "requestId": new_id(), "statusCode": status}),
+        json!({"message": message, "requestId": new_request_id(), "statusCode": status}),
     )
 }
 
@@ -73,8 +73,7 @@ pub(super) fn render(reply: Reply) -> Response {
             "{\"inviteId\": \u{fffd}".to_owned(),
         ),
         Reply::Limited(retry_after) => {
-            let body =
-                json!({"message": "Too many requests", "requestId": new_id(), "statusCode": 429});
+            let body = json!({"message": "Too many requests", "requestId": new_request_id(), "statusCode": 429});
             (429, "application/json", retry_after, body.to_string())
         }
         // Never sent: the connection is cut by now.
@@ -90,7 +89,7 @@ pub(super) fn render(reply: Reply) -> Response {
     if let Some(seconds) = retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
-    if let Ok(id) = HeaderValue::from_str(&new_id()) {
+    if let Ok(id) = HeaderValue::from_str(&new_request_id()) {
         headers.insert("x-request-id", id);
     }
     response

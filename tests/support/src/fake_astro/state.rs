@@ -165,6 +165,13 @@ pub(super) fn new_id() -> String {
     format!("cl{:023x}", rand::random::<u128>() >> 36)
 }
 
+/// Names of requests are UUIDs (terraform-provider-astro, issue 53).
+pub(super) fn new_request_id() -> String {
+    let id = format!("{:032x}", rand::random::<u128>());
+    let parts = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]];
+    parts.join("-")
+}
+
 pub(super) fn new_secret(kind: &str) -> String {
     format!("{SECRET_PREFIX}{kind}-{:016x}", rand::random::<u64>())
 }
