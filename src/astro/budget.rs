@@ -67,6 +67,8 @@ struct Lane {
     next_later: Instant,
     /// Who waits for which moment. A place is kept until it is taken or forgotten.
     places: HashMap<String, Place>,
+    /// From when on somebody may go whose reserved place is long past.
+    ahead: Instant,
     /// Moments to come that were somebody's who will not come: for whoever comes next.
     free: BTreeSet<Instant>,
 }
@@ -100,6 +102,7 @@ impl Lane {
             spacing,
             next_first: first,
             next_later: first,
+            ahead: first,
             places: HashMap::new(),
             free: BTreeSet::new(),
         }
@@ -151,10 +154,18 @@ impl Lane {
     /// is not moved back any longer.
     fn keep(&mut self, class: Class, who: &str, now: Instant) -> &mut Place {
         let kept = self.places.remove(who).filter(|place| place.holds(now));
+        // Who must not wait any longer and is far behind is not bound to its place.
+        let soonest = self.next_first.max(now);
+        let upgraded = kept.filter(|kept| {
+            class == Class::First && kept.class == Class::Later && kept.at > soonest
+        });
+        self.free.extend(upgraded.map(|place| place.at));
+        let kept = kept.filter(|_| upgraded.is_none());
         let place = Place {
             class,
             at: match kept {
-                Some(kept) => kept.at,
+                Some(kept) if kept.at + LATE >= now => kept.at,
+                Some(_) => self.go_ahead(now),
                 None => self.place(class, now),
             },
             reserved: kept.is_some_and(|kept| kept.reserved),
@@ -166,6 +177,22 @@ impl Lane {
             .entry(who.to_owned())
             .insert_entry(place)
             .into_mut()
+    }
+
+    /// The next moment, ahead of everybody: those who wait move back by one.
+    fn go_ahead(&mut self, now: Instant) -> Instant {
+        let at = self.ahead.max(now);
+        self.ahead = at + self.spacing;
+        for place in self.places.values_mut() {
+            if place.at + self.spacing > at {
+                place.at += self.spacing;
+            }
+        }
+        let free = std::mem::take(&mut self.free);
+        self.free = free.into_iter().map(|at| at + self.spacing).collect();
+        self.next_first = self.next_first.max(at) + self.spacing;
+        self.next_later = (self.next_later + self.spacing).max(self.next_first);
+        at
     }
 
     /// `who` does not come: its moment is whoever's comes next. Those who wait keep theirs, since they come only then.
@@ -277,13 +304,17 @@ impl Budget {
         let first = coming.min();
         if let Some(shift) = first.and_then(|first| until.checked_duration_since(first)) {
             for place in lane.places.values_mut() {
-                place.at = place.at.max(now) + shift;
+                // What is past goes ahead of the others when it comes.
+                if place.at >= now {
+                    place.at += shift;
+                }
             }
             lane.next_first += shift;
             lane.next_later += shift;
         }
         lane.next_first = lane.next_first.max(until);
         lane.next_later = lane.next_later.max(lane.next_first);
+        lane.ahead = lane.ahead.max(until);
     }
 }
 
@@ -390,8 +421,50 @@ mod tests {
         // However late: its DELETE went out long ago.
         tokio::time::advance(Duration::from_mins(2)).await;
         assert_eq!(take(Class::First, "replacement"), Ok(()));
-        assert_eq!(take(Class::First, "newer"), Ok(()));
-        assert_eq!(take(Class::First, "newest"), Err(Instant::now() + ms(100)));
+        let now = Instant::now();
+        assert_eq!(take(Class::First, "newer"), Err(now + ms(100)));
+    }
+
+    /// One look lets all go on whose DELETE went out meanwhile.
+    #[tokio::test(start_paused = true)]
+    async fn those_whose_reserved_places_are_past_go_one_after_the_other_ahead_of_the_others() {
+        let budget = budget();
+        let names: Vec<String> = (0..50).map(|number| number.to_string()).collect();
+        for name in &names {
+            budget.reserve(Verb::Post, Class::Later, name);
+        }
+        tokio::time::advance(Duration::from_secs(20)).await;
+        let take = |who: &str| budget.take(Verb::Post, Class::First, who);
+        for n in 0..300 {
+            take(&format!("new {n}")).ok();
+        }
+        let start = Instant::now();
+        let mut times: Vec<Duration> = names
+            .iter()
+            .map(|name| take(name).map_or_else(|at| at - start, |()| Duration::ZERO))
+            .collect();
+        times.sort();
+        let spaced: Vec<Duration> = (0..50).map(|n| ms(100) * n).collect();
+        assert_eq!(times, spaced);
+        budget.pause(Verb::Post, Duration::from_secs(3));
+        let after = take("1").unwrap_err();
+        assert!(
+            after >= start + Duration::from_secs(3),
+            "{:?}",
+            after - start
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_must_not_wait_any_longer_is_not_bound_to_a_far_place_and_draws_nobody_there() {
+        let budget = budget();
+        let start = Instant::now();
+        for n in 0..100 {
+            budget.reserve(Verb::Post, Class::Later, &n.to_string());
+        }
+        let take = |who: &str| budget.take(Verb::Post, Class::First, who);
+        assert_eq!(take("99"), Err(start + ms(100)));
+        assert_eq!(take("new"), Err(start + ms(200)));
     }
 
     /// Whoever comes when, and however late for their place: no more calls than the rate allows.

@@ -292,7 +292,7 @@ impl Turn<'_> {
         }));
         let status = self.status(&closed(record, attempt), &State::Stalled(saying));
         self.tell(object.clone(), attempt, &status).await;
-        Ok(Action::await_change())
+        Ok(self.again())
     }
 
     /// Tells that an e-mail went out, and what for.
@@ -411,7 +411,7 @@ impl Turn<'_> {
             let budget = &self.connection.budget;
             // Another turn is not held up for long.
             let place = budget.reserve(Verb::Delete, Class::First, &invite.id);
-            if place > began + ORPHAN_PATIENCE {
+            if failures > 0 && place > began + ORPHAN_PATIENCE {
                 break "Astro's limits leave no time for it".to_owned();
             }
             budget.wait(Verb::Delete, Class::First, &invite.id).await;
