@@ -81,6 +81,8 @@ pub struct Pending {
 struct Snapshot {
     /// When its first request was sent: nothing that it says is younger.
     begun: Instant,
+    /// When its last answer was there.
+    ended: Instant,
     people: HashMap<Address, Person>,
     /// From when on a pass has to begin to tell that somebody is not there: a listing delay after the first one ended,
     /// which cannot tell who was pending before.
@@ -257,6 +259,14 @@ impl Directory {
         self.state.read().synced
     }
 
+    /// How long ago the last complete pass ended.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let state = self.state.read();
+        let ended = state.snapshot.as_ref().map(|snapshot| snapshot.ended);
+        ended.map_or(Duration::MAX, |ended| ended.elapsed())
+    }
+
     /// A person says that the people who are missing did go.
     pub fn acknowledge_loss(&self) {
         self.state.write().loss = None;
@@ -415,6 +425,7 @@ impl Directory {
             drop(taken_back);
             let snapshot = Arc::new(Snapshot {
                 begun,
+                ended: Instant::now(),
                 people,
                 tells_from,
                 between,

@@ -65,7 +65,10 @@ impl Turn<'_> {
         observed.term_settled = !early && begun >= self.term.began + self.context.timing.settle;
         observed.settled = !early && begun >= self.settled_from();
         observed.sight = match person {
-            None if record.invite_id.is_none() && open.is_none() && begun.elapsed() > FRESH => {
+            None if record.invite_id.is_none()
+                && open.is_none()
+                && self.connection.directory.age() > FRESH =>
+            {
                 Sight::NotYet
             }
             None => Sight::Absent,

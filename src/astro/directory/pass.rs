@@ -15,8 +15,10 @@ use crate::resources::Address;
 const PAGE: usize = 100;
 /// How often a pass steps back when rows moved under it, before it counts as failed.
 const MOVES: u32 = 20;
+/// How many rows of a page the next one repeats once rows have moved.
+const OVERLAP: usize = 30;
 /// For how long a page may be answered with 429 before the pass counts as failed.
-const PAUSED: Duration = Duration::from_secs(5);
+const PAUSED: Duration = Duration::from_mins(1);
 
 impl Directory {
     /// One complete pass over both lists.
@@ -42,13 +44,16 @@ impl Directory {
         let mut seen: HashSet<String> = HashSet::new();
         let mut offset = 0;
         let mut moved = 0;
+        let mut last: Option<String> = None;
         loop {
             let page = self.page(listing, offset).await?;
             let rows = page.users.len();
-            let overlaps = page
-                .users
-                .first()
-                .is_some_and(|user| seen.contains(&user.id));
+            let first = page.users.first().map(|user| &user.id);
+            let overlaps = if moved == 0 {
+                first == last.as_ref()
+            } else {
+                first.is_some_and(|id| seen.contains(id))
+            };
             if offset > 0 && !overlaps {
                 moved += 1;
                 if moved > MOVES {
@@ -58,14 +63,17 @@ impl Directory {
                 continue;
             }
             let before = seen.len();
-            for user in page.users {
-                if seen.insert(user.id.clone()) {
+            last = page.users.last().map(|user| user.id.clone());
+            for (number, user) in page.users.into_iter().enumerate() {
+                let is_new = seen.insert(user.id.clone());
+                // While nothing moves, each row but the repeated one is another, whoever it is of.
+                if is_new || (moved == 0 && !(offset > 0 && number == 0)) {
                     people.extend(shown(user, listing, &mut inviter));
                 }
             }
             if offset + rows >= page.total {
                 // A server that shows the same page again and again has not shown the rest.
-                return if seen.len() >= page.total {
+                return if moved == 0 || seen.len() >= page.total {
                     Ok(people)
                 } else {
                     Err(inconsistent("shows fewer people than it tells of"))
@@ -74,7 +82,9 @@ impl Directory {
             if seen.len() == before && rows < PAGE {
                 return Err(inconsistent("shows fewer people than it tells of"));
             }
-            offset += rows.saturating_sub(1);
+            // More rows may go before the next page is asked for.
+            let overlap = if moved == 0 { 1 } else { OVERLAP };
+            offset += rows.saturating_sub(overlap).max(1);
         }
     }
 
