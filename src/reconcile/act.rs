@@ -42,8 +42,14 @@ impl<'a> Turn<'a> {
         if recorded && !has_finalizer(self.object) && plan.step != Step::Release {
             // Whoever replaces an object may drop it: what is recorded is taken back or handed over when it goes. Its
             // own event plans the rest.
-            self.hold().await?;
-            return Ok(Action::await_change());
+            match self.hold().await? {
+                Some(held) if !has_finalizer(&held) => {
+                    tracing::warn!(
+                        "something removes the finalizer as it is set: when the object is deleted, its invitation stays"
+                    );
+                }
+                _ => return Ok(Action::await_change()),
+            }
         }
         let changes = plan.step.describe();
         if self.connection.policy().suspend
