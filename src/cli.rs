@@ -22,6 +22,7 @@ use crate::leadership::lease;
 use crate::operator::{self, Clients, Settings};
 use crate::reconcile::context::Timing;
 use crate::resources;
+use crate::stored;
 use crate::telemetry::{LogFormat, Telemetry};
 
 /// The environment variable that a token is read from.
@@ -48,12 +49,12 @@ enum Command {
     Invite(InviteCommand),
 }
 
-/// What `run` reads beside its flags.
 /// How long an answer of the API server may take.
 const ANSWER: Duration = Duration::from_secs(20);
-/// For how long a watch may be silent: longer than the API server is asked to keep one open.
-const SILENCE: Duration = Duration::from_secs(75);
+/// For how long a watch may be silent.
+const SILENCE: Duration = stored::WATCH.saturating_add(Duration::from_secs(15));
 
+/// What `run` reads beside its flags.
 const ENVIRONMENT: &str = "\
 Environment:
   KUBECONFIG                   the cluster; without it, and without ~/.kube/config, that of the pod

@@ -17,7 +17,8 @@ use crate::astro::directory::Health;
 use crate::metrics::families::{self, Description};
 use crate::reconcile::connection::Link;
 use crate::reconcile::context::Context;
-use crate::resources::{OrgInvite, Organization, Reason};
+use crate::resources::conditions::{find, is_true};
+use crate::resources::{OrgInvite, Reason};
 
 /// The organization of objects whose Organization does not exist: no name of one.
 const MISSING: &str = "(missing)";
@@ -93,7 +94,7 @@ impl State {
             *counts
                 .entry([
                     known.unwrap_or(MISSING),
-                    state(condition(conditions(object), "Ready")),
+                    state(object.conditions()),
                     status(object),
                 ])
                 .or_default() += 1;
@@ -110,9 +111,9 @@ impl State {
         for object in self.0.organizations.state() {
             let name = object.name_any();
             if self.0.serves(&name) {
-                let ready = condition(told(&object), "Ready");
-                let is_ready = ready.is_some_and(|ready| ready.status == "True");
-                gauge.add([&name, state(ready)], f64::from(u8::from(is_ready)));
+                let told = object.conditions();
+                let is_ready = f64::from(u8::from(is_true(told, "Ready")));
+                gauge.add([&name, state(told)], is_ready);
             }
         }
         gauge
@@ -159,16 +160,14 @@ impl State {
 
     fn lacks_token(&self, organization: &str) -> bool {
         let object = self.0.organizations.get(&ObjectRef::new(organization));
-        object.is_some_and(|object| {
-            state(condition(told(&object), "Ready")) == Reason::TokenMissing.as_str()
-        })
+        object.is_some_and(|object| state(object.conditions()) == Reason::TokenMissing.as_str())
     }
 }
 
-/// The reason of a Ready condition, if it is one of ours: whoever may write a status could make up
+/// The reason of the Ready condition, if it is one of ours: whoever may write a status could make up
 /// any number of others.
-fn state(ready: Option<&Condition>) -> &'static str {
-    let Some(ready) = ready else {
+fn state(told: &[Condition]) -> &'static str {
+    let Some(ready) = find(told, "Ready") else {
         return "New";
     };
     let reasons = Reason::ALL.iter().map(|reason| reason.as_str());
@@ -182,7 +181,7 @@ fn status(object: &OrgInvite) -> &'static str {
         .status
         .as_ref()
         .map(|status| status.observed_generation);
-    let is_true = |kind| condition(conditions(object), kind).is_some_and(|it| it.status == "True");
+    let is_true = |kind| is_true(object.conditions(), kind);
     if object.metadata.deletion_timestamp.is_some() {
         "Terminating"
     } else if observed != object.metadata.generation {
@@ -194,20 +193,6 @@ fn status(object: &OrgInvite) -> &'static str {
     } else {
         "Current"
     }
-}
-
-fn told(object: &Organization) -> &[Condition] {
-    let status = object.status.as_ref();
-    status.map_or(&[], |status| &status.conditions)
-}
-
-fn conditions(object: &OrgInvite) -> &[Condition] {
-    let status = object.status.as_ref();
-    status.map_or(&[], |status| &status.conditions)
-}
-
-fn condition<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
-    conditions.iter().find(|condition| condition.type_ == kind)
 }
 
 #[allow(

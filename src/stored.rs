@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug, Formatter};
+use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
 use k8s_openapi::ByteString;
@@ -294,8 +295,8 @@ impl<K: Resource> Resource for Stored<K> {
     }
 }
 
-/// For how many seconds the API server keeps a watch open. One whose connection is dead is noticed somewhat later.
-const WATCH: u32 = 60;
+/// For how long the API server keeps a watch open. One whose connection is dead is noticed somewhat later.
+pub const WATCH: Duration = Duration::from_mins(1);
 
 /// Watches what `api` is for, and begins again with growing delays after a failure.
 pub fn watch<K>(
@@ -306,7 +307,8 @@ where
     K: Resource + Clone + Debug + Send + 'static,
     Stored<K>: Resource + DeserializeOwned,
 {
-    watcher::watcher(api, config.page_size(PAGE).timeout(WATCH))
+    let seconds = u32::try_from(WATCH.as_secs()).unwrap_or(u32::MAX);
+    watcher::watcher(api, config.page_size(PAGE).timeout(seconds))
         .default_backoff()
         .map_ok(|event| match event {
             Event::Apply(object) => Event::Apply(object.0),

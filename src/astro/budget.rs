@@ -121,19 +121,7 @@ impl Lane {
         let at = match class {
             Class::First => {
                 let at = self.next_first.max(now);
-                // Those who can wait move back by one, also whoever is late for a moment just past.
-                let mut moved = false;
-                for later in self
-                    .places
-                    .values_mut()
-                    .filter(|place| place.class == Class::Later && place.at + self.spacing > at)
-                {
-                    later.at += self.spacing;
-                    moved = true;
-                }
-                let free = std::mem::take(&mut self.free);
-                moved |= !free.is_empty();
-                self.free = free.into_iter().map(|at| at + self.spacing).collect();
+                let moved = self.move_back(at, |place| place.class == Class::Later);
                 self.next_first = at + self.spacing;
                 if moved {
                     self.next_later += self.spacing;
@@ -154,45 +142,58 @@ impl Lane {
     /// is not moved back any longer.
     fn keep(&mut self, class: Class, who: &str, now: Instant) -> &mut Place {
         let kept = self.places.remove(who).filter(|place| place.holds(now));
-        // Who must not wait any longer and is far behind is not bound to its place.
-        let soonest = self.next_first.max(now);
-        let upgraded = kept.filter(|kept| {
-            class == Class::First && kept.class == Class::Later && kept.at > soonest
-        });
-        self.free.extend(upgraded.map(|place| place.at));
-        let kept = kept.filter(|_| upgraded.is_none());
+        let (at, reserved) = match kept {
+            None => (self.place(class, now), false),
+            Some(kept) if class == Class::First && kept.class == Class::Later => {
+                if kept.at > self.next_first.max(now) {
+                    // Far behind: it is not bound to its place.
+                    self.free.insert(kept.at);
+                    (self.place(class, now), false)
+                } else {
+                    let at = self.come_late(kept.at, now);
+                    self.spend(at);
+                    (at, kept.reserved)
+                }
+            }
+            Some(kept) => (self.come_late(kept.at, now), kept.reserved),
+        };
         let place = Place {
             class,
-            at: match kept {
-                Some(kept) if kept.at + LATE >= now => kept.at,
-                Some(_) => self.go_ahead(now),
-                None => self.place(class, now),
-            },
-            reserved: kept.is_some_and(|kept| kept.reserved),
+            at,
+            reserved,
         };
-        if class == Class::First && kept.is_some_and(|kept| kept.class == Class::Later) {
-            self.spend(place.at);
-        }
         self.places
             .entry(who.to_owned())
             .insert_entry(place)
             .into_mut()
     }
 
-    /// The next moment, ahead of everybody: those who wait move back by one.
-    fn go_ahead(&mut self, now: Instant) -> Instant {
+    /// The moment of somebody whose place is at `at`: the next one, ahead of everybody, when that is long past.
+    fn come_late(&mut self, at: Instant, now: Instant) -> Instant {
+        if at + LATE >= now {
+            return at;
+        }
         let at = self.ahead.max(now);
         self.ahead = at + self.spacing;
+        self.move_back(at, |_| true);
+        self.next_first = self.next_first.max(at) + self.spacing;
+        self.next_later = (self.next_later + self.spacing).max(self.next_first);
+        at
+    }
+
+    /// Moves back by one whom `whom` tells of those who wait for `at` or later, also who is late for a moment just
+    /// past. Whether there is anybody.
+    fn move_back(&mut self, at: Instant, whom: impl Fn(&Place) -> bool) -> bool {
+        let mut moved = !self.free.is_empty();
         for place in self.places.values_mut() {
-            if place.at + self.spacing > at {
+            if whom(place) && place.at + self.spacing > at {
                 place.at += self.spacing;
+                moved = true;
             }
         }
         let free = std::mem::take(&mut self.free);
         self.free = free.into_iter().map(|at| at + self.spacing).collect();
-        self.next_first = self.next_first.max(at) + self.spacing;
-        self.next_later = (self.next_later + self.spacing).max(self.next_first);
-        at
+        moved
     }
 
     /// `who` does not come: its moment is whoever's comes next. Those who wait keep theirs, since they come only then.

@@ -186,6 +186,12 @@ impl std::fmt::Display for Refusal {
 }
 
 impl Refusal {
+    /// For how long nobody makes such a call after a 429.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        self.retry_after.unwrap_or(Duration::from_secs(1))
+    }
+
     /// What was answered, without the name of the request: the same for each time that it is tried.
     #[must_use]
     pub fn summary(&self) -> String {

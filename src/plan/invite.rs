@@ -1,12 +1,11 @@
 //! *Invite recorded*: looking after it until its person accepted, or it ended.
 
 use super::facts::{Doubt, Facts, Found, Lookup, Sight, expired, expires_at, over};
-use super::say::{
-    ASK, barred, braked, conflict, member_state, not_permitted, saying, tells, unreadable,
-};
+use super::say::{ASK, barred, braked, conflict, member_state, not_permitted, saying, unreadable};
 use super::step::{Plan, State, Step, adopt, again, at_expiry, send, spaced};
 use crate::astro::{is_over, later};
 use crate::resources::Reason;
+use crate::resources::conditions::is_true;
 use crate::resources::org_invite::ResendWhen;
 
 /// *Invite recorded*, no attempt open, not in deletion.
@@ -27,7 +26,9 @@ pub(super) fn look_after(facts: &Facts<'_>, invite: &str) -> Plan {
         Sight::Unreadable(why) => unreadable(why),
         Sight::Blind => watch(facts, invite, wanted),
         // What was told may be over, such as an Organization that was not ready: the pass tells, also when it fails.
-        Sight::NotYet if wanted || expired(facts) || tells(facts, "Reconciling") => {
+        Sight::NotYet
+            if wanted || expired(facts) || is_true(&facts.record.conditions, "Reconciling") =>
+        {
             Plan::await_pass()
         }
         // The answer to our POST is younger than any pass: it holds until the next one.

@@ -4,6 +4,7 @@ use super::facts::{Doubt, Facts, Sight, expired};
 use super::step::{Plan, Saying, State, Step};
 use crate::astro::Role;
 use crate::resources::Reason;
+use crate::resources::conditions::is_true;
 
 /// How a person asks for one more e-mail.
 pub(super) const ASK: &str =
@@ -21,12 +22,6 @@ pub(super) fn closing() -> Saying {
         Reason::OrganizationDeleting,
         "The Organization is being deleted, so that nothing new is sent. Delete this object as well, or create the Organization again once it is gone",
     )
-}
-
-/// Whether the object has that condition, which is there only while it is true.
-pub(super) fn tells(facts: &Facts<'_>, kind: &str) -> bool {
-    let mut conditions = facts.record.conditions.iter();
-    conditions.any(|one| one.type_ == kind)
 }
 
 /// Nobody is written to while more people are missing than is believed, or told as gone; nor while
@@ -50,8 +45,9 @@ pub(super) fn braked(facts: &Facts<'_>) -> Plan {
         || (facts.record.invite_id.is_some() && facts.record.role != Some(facts.role))
         || expired(facts);
     // Such as an Organization that was not ready, or a conflict: this is what keeps everything from going on now.
-    let outdated = tells(facts, "Reconciling")
-        || (tells(facts, "Stalled") && facts.record.gone_since.is_none());
+    let told = &facts.record.conditions;
+    let outdated = is_true(told, "Reconciling")
+        || (is_true(told, "Stalled") && facts.record.gone_since.is_none());
     let state = match (settled, wanted || outdated) {
         // The last truth holds, and a thousand objects need not say that it is doubted.
         (true, false) => State::Unchanged,

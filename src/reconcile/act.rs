@@ -5,13 +5,14 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use tokio::time::Instant;
 
 use super::events::Deed;
 use super::memory::{Refused, Revoked};
-use super::org_invite::{Turn, requeue_past};
+use super::org_invite::Turn;
 use super::report;
 use super::send::random_id;
 use super::write::{Written, has_finalizer};
@@ -20,6 +21,7 @@ use crate::astro::directory::Health;
 use crate::astro::{self, Refusal, Role};
 use crate::error::Error;
 use crate::plan::{Found, Plan, Saying, State, Step};
+use crate::resources::conditions::is_true;
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
@@ -38,19 +40,6 @@ impl<'a> Turn<'a> {
         inherited: Option<OrgInviteStatus>,
         begun: Option<Instant>,
     ) -> Result<Action, Error> {
-        let recorded = record.invite_id.is_some() || record.user_id.is_some();
-        if recorded && !has_finalizer(self.object) && plan.step != Step::Release {
-            // Whoever replaces an object may drop it: what is recorded is taken back or handed over when it goes. Its
-            // own event plans the rest.
-            match self.hold().await? {
-                Some(held) if !has_finalizer(&held) => {
-                    tracing::warn!(
-                        "something removes the finalizer as it is set: when the object is deleted, its invitation stays"
-                    );
-                }
-                _ => return Ok(Action::await_change()),
-            }
-        }
         let changes = plan.step.describe();
         if self.connection.policy().suspend
             && let Some(action) = changes
@@ -172,9 +161,7 @@ impl<'a> Turn<'a> {
         };
         let saying = match refusal.status {
             429 => {
-                self.connection
-                    .budget
-                    .pause(verb, refusal.retry_after.unwrap_or(Duration::from_secs(1)));
+                self.connection.budget.pause(verb, refusal.pause());
                 return State::Progressing(Saying {
                     reason: Reason::RateLimited,
                     message: format!("{refusal}. It is tried again"),
@@ -223,13 +210,19 @@ impl<'a> Turn<'a> {
             },
         };
         if verb == Verb::Post {
-            self.memory.refused = Some(Box::new(Refused {
-                occasion: self.occasion(),
-                saying: saying.clone(),
-                until: (saying.reason == Reason::TokenNotAllowed).then(|| Instant::now() + HOUR),
-            }));
+            let until = (saying.reason == Reason::TokenNotAllowed).then(|| Instant::now() + HOUR);
+            self.remember_refused(&saying, until);
         }
         State::Stalled(saying)
+    }
+
+    /// The POST is not tried again for the same occasion.
+    pub(super) fn remember_refused(&mut self, saying: &Saying, until: Option<Instant>) {
+        self.memory.refused = Some(Box::new(Refused {
+            occasion: self.occasion(),
+            saying: saying.clone(),
+            until,
+        }));
     }
 
     /// Rule 9: the finalizer first, then the record.
@@ -472,8 +465,9 @@ impl<'a> Turn<'a> {
         record: &OrgInviteStatus,
         at: Instant,
     ) -> Result<Action, Error> {
-        let tells = |kind: &str| record.conditions.iter().any(|one| one.type_ == kind);
-        if at > Instant::now() + SOON && (tells("Reconciling") || tells("Stalled")) {
+        let told = &record.conditions;
+        let outdated = is_true(told, "Reconciling") || is_true(told, "Stalled");
+        if outdated && at > Instant::now() + SOON {
             let saying = Saying {
                 reason: Reason::Queued,
                 message: "Its turn has not come yet: Astro's limits let some calls a second pass"
@@ -589,6 +583,12 @@ pub(super) fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteSt
         inviter: None,
         ..record.clone()
     }
+}
+
+/// Comes back when `time` is past.
+pub(super) fn requeue_past(time: Timestamp, now: Timestamp) -> Action {
+    let wait = Duration::try_from(time.duration_since(now)).unwrap_or_default();
+    Action::requeue(wait + Duration::from_millis(50))
 }
 
 pub(super) fn requeue_at(at: Instant) -> Action {

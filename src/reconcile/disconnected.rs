@@ -8,7 +8,6 @@ use tokio::time::Instant;
 
 use super::context::Context;
 use super::org_invite::say;
-use super::write::{Written, has_finalizer};
 use crate::claims;
 use crate::error::Error;
 use crate::leadership::Term;
@@ -71,13 +70,6 @@ pub async fn reconcile(
         );
         let saying = Saying { message, ..saying };
         return say(context, object, State::Progressing(saying)).await;
-    }
-    if claims::recorded(object).is_some() && !has_finalizer(object) {
-        let held = context.writer.hold(object).await?;
-        if !matches!(held, Written::Done(held) if !has_finalizer(&held)) {
-            // Its own event says the rest.
-            return Ok(Action::await_change());
-        }
     }
     say(context, object, meanwhile(object, saying)).await
 }

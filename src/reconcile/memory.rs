@@ -16,10 +16,8 @@ use crate::plan::{Lookup, Named, Saying};
 pub struct Memory {
     /// The end of our last call that could have changed the address in Astro.
     pub last_call: Option<Instant>,
-    /// When the last e-mail to the address was sent.
-    pub last_email: Option<Instant>,
-    /// When the next e-mail may go out because of it, as is told.
-    pub next_email: Option<Timestamp>,
+    /// When the last e-mail to the address was sent, and when the next one may go out because of it, as is told.
+    pub last_email: Option<(Instant, Timestamp)>,
     /// Resource versions of our own last writes, by the object's UID, and when they were done: rule 8.
     written: Vec<(String, u64, Instant)>,
     /// An attempt that is patched, and whose POST was not sent yet.
@@ -147,7 +145,7 @@ impl Memory {
         };
         let written = self.written.iter().map(|(.., at)| *at).max();
         seen && over(self.last_call, timing.settle)
-            && over(self.last_email, timing.spacing)
+            && over(self.last_email.map(|(at, _)| at), timing.spacing)
             && over(written, timing.settle)
     }
 
@@ -233,7 +231,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn it_matters_until_the_next_e_mail_may_go_out() {
         let memory = Memory {
-            last_email: Some(Instant::now()),
+            last_email: Some((Instant::now(), Timestamp::MIN)),
             ..Memory::default()
         };
         tokio::time::advance(TIMING.spacing).await;

@@ -181,7 +181,7 @@ impl Turn<'_> {
         let answer = self.connection.astro.get_invite(invite).await;
         match &answer {
             Err(astro::Error::Refused(refusal)) if refusal.status == 429 => {
-                let pause = refusal.retry_after.unwrap_or(Duration::from_secs(1));
+                let pause = refusal.pause();
                 self.connection.budget.pause(Verb::Get, pause);
                 return Err(Instant::now() + pause);
             }

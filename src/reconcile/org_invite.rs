@@ -6,14 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::act::requeue_at;
+use super::act::{requeue_at, requeue_past};
 use super::connection::{Connection, Link};
 use super::context::Context;
 use super::disconnected;
@@ -28,6 +27,7 @@ use crate::error::Error;
 use crate::leadership::Term;
 use crate::plan::{self, Doubt, Facts, Found, Lookup, Own, Saying, Sight, State};
 use crate::policy;
+use crate::resources::conditions;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, DeletionPolicy, RESEND_ANNOTATION};
 use crate::resources::{Address, OrgInvite, OrgInviteStatus, Reason};
 
@@ -70,8 +70,7 @@ async fn tell_refusal(error: &Error, object: &OrgInvite, context: &Context) {
     else {
         return;
     };
-    let conditions = object.status.as_ref().map(|status| &*status.conditions);
-    if !context.refusal_is_news(object, conditions.unwrap_or_default()) {
+    if !context.refusal_is_news(object, object.conditions()) {
         return;
     }
     let reason = Reason::WriteRefused;
@@ -108,6 +107,16 @@ async fn attend(
             .await;
         }
     };
+    if claims::recorded(object).is_some() && !has_finalizer(object) {
+        // Whoever replaces an object may drop it: what is recorded is taken back or handed over when it goes.
+        match context.writer.hold(object).await? {
+            Written::Done(held) if !has_finalizer(&held) => tracing::warn!(
+                "something removes the finalizer as it is set, so that the invitation stays when the object is deleted: let the API server's policies keep it"
+            ),
+            // Its own event plans the rest.
+            _ => return Ok(Action::await_change()),
+        }
+    }
     let connection = match context.link(&term, &object.spec.organization_ref.name) {
         Link::Up(connection) => connection,
         Link::Down(saying) => {
@@ -145,8 +154,7 @@ async fn attend(
 /// over.
 fn until_expiry(action: Action, object: &OrgInvite, now: Timestamp) -> Action {
     let told = object.status.as_ref().filter(|status| {
-        let is_ready = |one: &Condition| one.type_ == "Ready" && one.status == "True";
-        status.user_id.is_none() && status.conditions.iter().any(is_ready)
+        status.user_id.is_none() && conditions::is_true(&status.conditions, "Ready")
     });
     let Some(expires_at) = told.and_then(|status| status.expires_at.as_ref()) else {
         return action;
@@ -157,12 +165,6 @@ fn until_expiry(action: Action, object: &OrgInvite, now: Timestamp) -> Action {
         Some(end) => requeue_past(end, now),
         None => action,
     }
-}
-
-/// Comes back when `time` is past.
-pub(super) fn requeue_past(time: Timestamp, now: Timestamp) -> Action {
-    let wait = Duration::try_from(time.duration_since(now)).unwrap_or_default();
-    Action::requeue(wait + Duration::from_millis(50))
 }
 
 /// Plans and acts on what the caches show now.
@@ -206,8 +208,7 @@ pub(super) async fn say(
     state: State,
 ) -> Result<Action, Error> {
     let recorded = object.status.clone().unwrap_or_default();
-    let accepted = |one: &&Condition| one.type_ == "Accepted";
-    let told = recorded.conditions.iter().find(accepted);
+    let told = conditions::find(&recorded.conditions, "Accepted");
     let blind = told.is_some_and(|accepted| accepted.status == "Unknown");
     let status = report::status(
         &recorded,
@@ -420,10 +421,10 @@ impl Turn<'_> {
             .as_ref()
             .map(|time| astro::later(time.0, spacing));
         // The same in each turn, unless Astro's clock has jumped past it.
-        let from_memory = self.memory.last_email.and_then(|at| {
+        let from_memory = self.memory.last_email.and_then(|(at, next)| {
             let left = spacing.checked_sub(at.elapsed())?;
-            let next = self.memory.next_email.filter(|time| *time > self.now());
-            Some(next.unwrap_or_else(|| astro::later(self.now(), left)))
+            let told = Some(next).filter(|next| *next > self.now());
+            Some(told.unwrap_or_else(|| astro::later(self.now(), left)))
         });
         Own {
             underway: underway

@@ -137,34 +137,29 @@ async fn attend(
     if !context.leadership.holds(term) {
         return Ok(Action::await_change());
     }
-    let token = match token {
-        Ok(Ok(token)) => token,
+    let (connection, failure) = match token {
+        Ok(Ok(token)) => (connect(object, name, token, term, context), None),
         Ok(Err(message)) => {
             token_missing(object, name, message, term, context).await?;
             return Ok(Action::requeue(RECHECK));
         }
-        Err(error) => {
-            match context.link(term, name) {
-                // The token that there is goes on to be used.
-                Link::Up(connection) if is_for(&connection, object) => {
-                    let acknowledged = acknowledge(object, name, &connection, context);
-                    let why = Some(unreadable(&error));
-                    report::report(object, &connection, needed_by, acknowledged, why, context)
-                        .await?;
-                }
-                Link::NotYet if term.is_first_failure(name, START) => {}
-                _ => token_missing(object, name, unreadable(&error), term, context).await?,
+        Err(error) => match context.link(term, name) {
+            // The token that there is goes on to be used.
+            Link::Up(connection) if is_for(&connection, object) => (connection, Some(error)),
+            Link::NotYet if term.is_first_failure(name, START) => return Err(error.into()),
+            _ => {
+                token_missing(object, name, unreadable(&error), term, context).await?;
+                return Err(error.into());
             }
-            return Err(error.into());
-        }
+        },
     };
-    let connection = connect(object, name, token, term, context);
     term.sweep(context.timing, |organization_id, address| {
         !context.claimants(address, organization_id).is_empty()
     });
     let acknowledged = acknowledge(object, name, &connection, context);
-    report::report(object, &connection, needed_by, acknowledged, None, context).await?;
-    Ok(Action::requeue(RECOUNT))
+    let why = failure.as_ref().map(unreadable);
+    report::report(object, &connection, needed_by, acknowledged, why, context).await?;
+    failure.map_or(Ok(Action::requeue(RECOUNT)), |error| Err(error.into()))
 }
 
 /// Nothing can be done without a token.

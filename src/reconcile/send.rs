@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::act::closed;
 use super::events::Deed;
-use super::memory::{Refused, Underway};
+use super::memory::Underway;
 use super::observe::inviter;
 use super::org_invite::Turn;
 use super::report;
@@ -31,7 +31,7 @@ const STATUS_TRIES: u32 = 6;
 /// For how long what was sent for an object that is gone is tried to take back before it is left to a person.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What became of the record of a POST.
+/// What became of the record of an attempt.
 enum Recorded {
     /// It is written.
     Done,
@@ -222,10 +222,9 @@ impl Turn<'_> {
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.taken_back = None;
-                self.memory.last_email = Some(Instant::now());
                 let spacing = self.context.timing.spacing + Duration::from_secs(1);
                 let next = report::time(astro::later(self.now(), spacing));
-                self.memory.next_email = Some(next.0);
+                self.memory.last_email = Some((Instant::now(), next.0));
                 self.connection.learn(Verb::Post, true);
                 if self.connection.learn_sent(&invite) {
                     // Which invitations are the token's own is known now.
@@ -285,11 +284,7 @@ impl Turn<'_> {
             reason: Reason::NotPermitted,
             message: "The person has a pending invitation that this operator did not send, and the token may not list users, so that nobody can tell its role and whether this namespace may touch it. Revoke it in Astro, then set the annotation iam.astronomer.io/resend-requested-at to a new value".to_owned(),
         };
-        self.memory.refused = Some(Box::new(Refused {
-            occasion: self.occasion(),
-            saying: saying.clone(),
-            until: None,
-        }));
+        self.remember_refused(&saying, None);
         let status = self.status(&closed(record, attempt), &State::Stalled(saying));
         self.tell(object.clone(), attempt, &status).await;
         Ok(self.again())
@@ -360,8 +355,14 @@ impl Turn<'_> {
         status: &OrgInviteStatus,
     ) -> Recorded {
         let written = self.record(object, attempt, status).await;
-        if matches!(written, Recorded::Done) {
-            self.context.events.changed(self.object, status);
+        match written {
+            Recorded::Done => self.context.events.changed(self.object, status),
+            Recorded::Superseded | Recorded::Gone => {}
+            Recorded::Not => {
+                tracing::error!(
+                    "that nothing was sent could not be written: it settles like an e-mail whose outcome is unknown"
+                );
+            }
         }
         written
     }
@@ -419,19 +420,17 @@ impl Turn<'_> {
                 break "another replica leads".to_owned();
             }
             let error = match self.delete(&invite.id).await {
-                Ok(()) => {
+                // The one before may have taken effect.
+                Err(error) if failures == 0 || !error.says_absent() => error,
+                _ => {
                     tracing::info!(invite = %invite.id, "revoked: its OrgInvite is gone");
                     return;
                 }
-                // The one before may have taken effect.
-                Err(error) if failures > 0 && error.says_absent() => return,
-                Err(error) => error,
             };
             failures += 1;
             match &error {
                 astro::Error::Refused(refusal) if refusal.status == 429 => {
-                    let pause = refusal.retry_after.unwrap_or(Duration::from_secs(1));
-                    self.connection.budget.pause(Verb::Delete, pause);
+                    self.connection.budget.pause(Verb::Delete, refusal.pause());
                 }
                 astro::Error::Unknown { .. } if began.elapsed() < ORPHAN_PATIENCE => {
                     tokio::time::sleep(backoff(failures)).await;

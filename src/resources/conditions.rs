@@ -4,7 +4,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
-use super::Reason;
+use super::{OrgInvite, Organization, Reason};
 
 /// A condition without its times: what a plan says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,36 @@ pub struct Claim {
     pub reason: Reason,
     /// What is so, what happens next, and what the user can do.
     pub message: String,
+}
+
+impl OrgInvite {
+    /// What its status says.
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition] {
+        let status = self.status.as_ref();
+        status.map_or(&[], |status| &status.conditions)
+    }
+}
+
+impl Organization {
+    /// What its status says.
+    #[must_use]
+    pub fn conditions(&self) -> &[Condition] {
+        let status = self.status.as_ref();
+        status.map_or(&[], |status| &status.conditions)
+    }
+}
+
+/// The condition of that kind.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// Whether that is so.
+#[must_use]
+pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
+    find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }
 
 /// The conditions for `claims`, in the order given. A condition's transition time changes only when

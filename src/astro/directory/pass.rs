@@ -94,8 +94,7 @@ impl Directory {
             self.budget.wait(Verb::Get, Class::First, "directory").await;
             match self.astro.list_users(listing, offset, PAGE).await {
                 Err(Error::Refused(refusal)) if refusal.status == 429 => {
-                    let pause = refusal.retry_after.unwrap_or_default();
-                    let pause = pause.max(Duration::from_secs(1));
+                    let pause = refusal.pause().max(Duration::from_secs(1));
                     self.budget.pause(Verb::Get, pause);
                     paused += pause;
                     if paused > PAUSED {

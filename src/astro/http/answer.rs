@@ -41,7 +41,7 @@ impl Answer {
         let from_api = said.is_some();
         let said = said.unwrap_or_default();
         let message = match said.message {
-            Some(message) => self::said(&message, token),
+            Some(message) => told(&message, token),
             None if status.is_redirection() => "a redirect that is not followed".to_owned(),
             // Not the body itself: it may hold anything.
             None => "the body is not the API's own".to_owned(),
@@ -58,8 +58,8 @@ impl Answer {
         let mut field_errors = said.field_errors.unwrap_or_default();
         field_errors.truncate(FIELD_LIMIT);
         for error in &mut field_errors {
-            error.field = self::said(&error.field, token);
-            error.message = self::said(&error.message, token);
+            error.field = told(&error.field, token);
+            error.message = told(&error.message, token);
         }
         Err(Error::Refused(Refusal {
             status: status.as_u16(),
@@ -126,7 +126,7 @@ pub fn clean(text: &str) -> String {
 }
 
 /// What Astro says of a call: without the token, and without what may be a ticket, either.
-fn said(text: &str, token: &str) -> String {
+fn told(text: &str, token: &str) -> String {
     shown(text, |word| {
         let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
         let has_digit = bare.contains(|c: char| c.is_ascii_digit());
@@ -144,7 +144,7 @@ fn request_name(text: &str, token: &str) -> String {
     if text.len() <= 64 && text.chars().all(is_name) && !holds(text, token) {
         text.to_owned()
     } else {
-        said(text, token)
+        told(text, token)
     }
 }
 
@@ -281,7 +281,7 @@ mod tests {
         assert_eq!(clean(&"x".repeat(400)).len(), TEXT_LIMIT);
         let secrets = "Bearer 'token-1', ticket \"f83a61c09d27be45f83a61c09d27\" of clkvh3b46003m01kbalgwwdcy";
         assert_eq!(
-            said(secrets, "token-1"),
+            told(secrets, "token-1"),
             "Bearer [token] ticket [value] of clkvh3b46003m01kbalgwwdcy"
         );
         for (request, shown) in [

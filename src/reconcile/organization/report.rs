@@ -77,8 +77,7 @@ pub async fn stalled(
 
 /// Says what the API server does not take.
 pub async fn refused(object: &Organization, context: &Context, message: &str) -> Result<(), Error> {
-    let conditions = object.status.as_ref().map(|status| &*status.conditions);
-    if !context.refusal_is_news(object, conditions.unwrap_or_default()) {
+    if !context.refusal_is_news(object, object.conditions()) {
         return Ok(());
     }
     unready(
@@ -185,14 +184,7 @@ fn claim(kind: &'static str, status: &'static str, reason: Reason, message: &str
 
 /// How many OrgInvites there are for the Organization, by how they stand.
 fn count(name: &str, context: &Context) -> InviteCounts {
-    let is = |object: &OrgInvite, kind: &str| {
-        object.status.as_ref().is_some_and(|status| {
-            status
-                .conditions
-                .iter()
-                .any(|condition| condition.type_ == kind && condition.status == "True")
-        })
-    };
+    let is = |object: &OrgInvite, kind: &str| conditions::is_true(object.conditions(), kind);
     let mut counts = InviteCounts::default();
     for object in context.invites.all() {
         if object.spec.organization_ref.name != name {
