@@ -92,6 +92,11 @@ impl Place {
         let late = if self.reserved { RESERVED } else { LATE };
         self.at + late >= now
     }
+
+    /// Whether who has it may still come for it itself.
+    fn is_in_time(&self, now: Instant) -> bool {
+        self.at + LATE >= now
+    }
 }
 
 impl Lane {
@@ -141,7 +146,11 @@ impl Lane {
     /// The moment of `who`, which keeps it. Whoever comes back with a better class than it came with
     /// is not moved back any longer.
     fn keep(&mut self, class: Class, who: &str, now: Instant) -> &mut Place {
-        let kept = self.places.remove(who).filter(|place| place.holds(now));
+        // Who can wait has nothing under way, and goes ahead of nobody.
+        let kept = self
+            .places
+            .remove(who)
+            .filter(|place| place.holds(now) && (class == Class::First || place.is_in_time(now)));
         let (at, reserved) = match kept {
             None => (self.place(class, now), false),
             Some(kept) if class == Class::First && kept.class == Class::Later => {
@@ -300,15 +309,13 @@ impl Budget {
         let lane = &mut lanes[verb as usize];
         lane.free.clear();
         lane.drop_unclaimed(now);
-        // Everybody keeps the order, moved behind the pause.
-        let coming = lane.places.values().map(|place| place.at.max(now));
-        let first = coming.min();
+        // Everybody keeps the order, moved behind the pause; whose place is long past goes ahead of them when it comes.
+        let mut coming: Vec<&mut Place> = lane.places.values_mut().collect();
+        coming.retain(|place| place.is_in_time(now));
+        let first = coming.iter().map(|place| place.at).min();
         if let Some(shift) = first.and_then(|first| until.checked_duration_since(first)) {
-            for place in lane.places.values_mut() {
-                // What is past goes ahead of the others when it comes.
-                if place.at >= now {
-                    place.at += shift;
-                }
+            for place in coming {
+                place.at += shift;
             }
             lane.next_first += shift;
             lane.next_later += shift;
@@ -592,6 +599,44 @@ mod tests {
             "ahead of both"
         );
         assert_eq!(take(Class::Later, "b"), Err(start + ms(3200)));
+    }
+
+    /// As when many calls were on their way at once.
+    #[tokio::test(start_paused = true)]
+    async fn several_429s_do_not_add_up_and_hold_who_is_late() {
+        let budget = budget();
+        let take = |class, who| budget.take(Verb::Post, class, who);
+        budget.reserve(Verb::Post, Class::Later, "replacement");
+        tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(take(Class::First, "late").is_ok());
+        assert!(take(Class::First, "late").is_err());
+        tokio::time::advance(ms(600)).await;
+        let until = Instant::now() + Duration::from_mins(1);
+        for _ in 0..5 {
+            budget.pause(Verb::Post, Duration::from_mins(1));
+        }
+        let soon = |at: Instant| at >= until && at < until + LATE + ms(500);
+        for who in ["late", "new", "replacement"] {
+            let at = take(Class::First, who).unwrap_err();
+            assert!(soon(at), "{who}: {:?}", at - until);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_can_wait_and_comes_late_delays_nobody() {
+        let budget = budget();
+        let names: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+        let reserve = |who: &str| budget.reserve(Verb::Delete, Class::Later, who);
+        for name in &names {
+            reserve(name);
+        }
+        tokio::time::advance(Duration::from_secs(30)).await;
+        for name in &names {
+            reserve(name);
+        }
+        let now = Instant::now();
+        let deletion = budget.take(Verb::Delete, Class::First, "deletion");
+        assert_eq!(deletion, Ok(()), "{now:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -65,7 +65,8 @@ struct Subject {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserPage {
-    users: Vec<User>,
+    #[serde(default)]
+    users: Option<Vec<User>>,
     total_count: usize,
 }
 
@@ -142,7 +143,12 @@ impl TryFrom<UserPage> for super::UserPage {
     type Error = &'static str;
 
     fn try_from(wire: UserPage) -> Result<Self, Self::Error> {
-        let users = wire.users.into_iter().map(super::User::try_from);
+        // Some servers write an empty list so.
+        if wire.users.is_none() && wire.total_count > 0 {
+            return Err("has no users");
+        }
+        let users = wire.users.unwrap_or_default().into_iter();
+        let users = users.map(super::User::try_from);
         Ok(Self {
             users: users.collect::<Result<_, _>>()?,
             total: wire.total_count,
@@ -226,6 +232,22 @@ mod tests {
         let user = r#"[{"id":"u","username":"ann@astro.example","status":"NEW","orgRole":"KING"}]"#;
         let user = page(user).unwrap().users.remove(0);
         assert_eq!((user.status, user.role), (UserStatus::Unknown, None));
+    }
+
+    #[test]
+    fn an_empty_list_may_be_null() {
+        let read = |json: &str| {
+            let page = serde_json::from_str::<UserPage>(json).unwrap();
+            astro::UserPage::try_from(page)
+        };
+        for none in [
+            r#"{"users":null,"totalCount":0}"#,
+            r#"{"totalCount":0}"#,
+            r#"{"users":[],"totalCount":0}"#,
+        ] {
+            assert!(read(none).unwrap().users.is_empty(), "{none}");
+        }
+        assert!(read(r#"{"users":null,"totalCount":1}"#).is_err());
     }
 
     #[test]

@@ -17,7 +17,9 @@ const PAGE: usize = 100;
 const MOVES: u32 = 20;
 /// How many rows of a page the next one repeats once rows have moved.
 const OVERLAP: usize = 30;
-/// For how long a page may be answered with 429 before the pass counts as failed.
+/// How often a list is read again from its beginning when rows came in that were not seen.
+const AGAIN: u32 = 2;
+/// For how long a page may wait for Astro's limits before the pass counts as failed.
 const PAUSED: Duration = Duration::from_mins(1);
 
 impl Directory {
@@ -44,6 +46,7 @@ impl Directory {
         let mut seen: HashSet<String> = HashSet::new();
         let mut offset = 0;
         let mut moved = 0;
+        let mut again = 0;
         let mut last: Option<String> = None;
         loop {
             let page = self.page(listing, offset).await?;
@@ -72,12 +75,16 @@ impl Directory {
                 }
             }
             if offset + rows >= page.total {
-                // A server that shows the same page again and again has not shown the rest.
-                return if moved == 0 || seen.len() >= page.total {
-                    Ok(people)
-                } else {
-                    Err(inconsistent("shows fewer people than it tells of"))
-                };
+                if moved == 0 || seen.len() >= page.total {
+                    return Ok(people);
+                }
+                // Rows came in before those that were read, or the server shows the same page again and again.
+                again += 1;
+                if again > AGAIN {
+                    return Err(inconsistent("shows fewer people than it tells of"));
+                }
+                offset = 0;
+                continue;
             }
             if seen.len() == before && rows < PAGE {
                 return Err(inconsistent("shows fewer people than it tells of"));
@@ -91,7 +98,14 @@ impl Directory {
     async fn page(&self, listing: Listing, offset: usize) -> Result<UserPage, Error> {
         let mut paused = Duration::ZERO;
         loop {
-            self.budget.wait(Verb::Get, Class::First, "directory").await;
+            let permit = self.budget.wait(Verb::Get, Class::First, "directory");
+            if tokio::time::timeout(PAUSED, permit).await.is_err() {
+                return Err(Error::Unknown {
+                    message: "Astro's limits let no reading pass for a while".to_owned(),
+                    status: None,
+                    request_id: None,
+                });
+            }
             match self.astro.list_users(listing, offset, PAGE).await {
                 Err(Error::Refused(refusal)) if refusal.status == 429 => {
                     let pause = refusal.pause().max(Duration::from_secs(1));
@@ -190,6 +204,8 @@ fn insert(people: &mut HashMap<Address, Person>, address: Address, person: Perso
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use async_trait::async_trait;
     use jiff::Timestamp;
 
@@ -197,14 +213,16 @@ mod tests {
     use crate::astro::budget::{Budget, Rates};
     use crate::astro::{Astro, Role};
 
-    /// Announces more rows than it shows.
-    struct Short {
+    /// Announces more rows than it shows, and has another one at index 5 after so many calls.
+    struct Rows {
         rows: usize,
         announced: usize,
+        inserts_after: usize,
+        calls: AtomicUsize,
     }
 
     #[async_trait]
-    impl Astro for Short {
+    impl Astro for Rows {
         async fn create_invite(&self, _: &str, _: Role) -> Result<Invite, Error> {
             unreachable!("a pass reads lists only")
         }
@@ -220,17 +238,23 @@ mod tests {
             offset: usize,
             limit: usize,
         ) -> Result<UserPage, Error> {
-            let user = |number: usize| User {
-                id: number.to_string(),
-                username: format!("p{number}@example.com"),
+            let user = |id: &String| User {
+                id: id.clone(),
+                username: format!("p{id}@example.com"),
                 status: UserStatus::Active,
                 role: None,
                 invites: Vec::new(),
             };
-            let until = self.rows.min(offset + limit);
+            let mut rows: Vec<String> = (0..self.rows).map(|number| number.to_string()).collect();
+            let mut total = self.announced;
+            if self.calls.fetch_add(1, Ordering::Relaxed) >= self.inserts_after {
+                rows.insert(5, "new".to_owned());
+                total += 1;
+            }
+            let shown = rows.iter().skip(offset).take(limit);
             Ok(UserPage {
-                users: (offset..until).map(user).collect(),
-                total: self.announced,
+                users: shown.map(user).collect(),
+                total,
             })
         }
         fn server_time(&self) -> Option<Timestamp> {
@@ -238,11 +262,44 @@ mod tests {
         }
     }
 
-    async fn read(rows: usize, announced: usize) -> Result<usize, Error> {
-        let astro = Arc::new(Short { rows, announced });
+    fn directory(rows: usize, announced: usize, inserts_after: usize) -> Arc<Directory> {
+        let astro = Arc::new(Rows {
+            rows,
+            announced,
+            inserts_after,
+            calls: AtomicUsize::new(0),
+        });
         let budget = Arc::new(Budget::new(Rates::default()));
-        let directory = Directory::new(astro, budget, Duration::ZERO, Duration::ZERO);
+        Arc::new(Directory::new(
+            astro,
+            budget,
+            Duration::ZERO,
+            Duration::ZERO,
+        ))
+    }
+
+    async fn read(rows: usize, announced: usize) -> Result<usize, Error> {
+        let directory = directory(rows, announced, usize::MAX);
         directory.pass().await.map(|people| people.len())
+    }
+
+    /// Such as somebody whom Astro has known for longer, and who is invited while the list is read.
+    #[tokio::test(start_paused = true)]
+    async fn a_row_that_comes_in_behind_the_reading_ends_nothing() {
+        for after in 0..5 {
+            let people = directory(300, 300, after).pass().await.unwrap();
+            assert_eq!(people.len(), 301, "after {after} calls");
+        }
+    }
+
+    /// As when another call was answered 429 with a long pause.
+    #[tokio::test(start_paused = true)]
+    async fn a_reading_that_astros_limits_keep_waiting_has_failed() {
+        let directory = directory(10, 10, usize::MAX);
+        directory.budget.pause(Verb::Get, Duration::from_hours(1));
+        let began = tokio::time::Instant::now();
+        assert!(directory.pass().await.is_err());
+        assert!(began.elapsed() <= PAUSED, "{:?}", began.elapsed());
     }
 
     /// Whoever is in a row that is not shown would count as gone.
