@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use serde_json::json;
 use support::fake_astro::{
-    Api, Fault as AstroFault, Gate, HoldPoint, Limits, ListUsers, Operation, Target, Times,
+    Answer, Api, Call, Fault as AstroFault, Gate, HoldPoint, Limits, ListUsers, Mark, Operation,
+    Outcome as Answered, Target, Times,
 };
 use support::operator::Operator;
 use tokio::time::{sleep, timeout};
@@ -202,56 +203,66 @@ impl Cast {
                 Ok(format!("{writes} writes"))
             }
             Fault::Answers(answers) => {
+                let mark = astro.mark();
                 for (operation, point, answer) in answers {
                     let fault = AstroFault::Answer(*point, answer.clone());
                     astro.fault(*operation, fault, Times::Next(2));
                 }
                 sleep(lasts).await;
                 astro.clear_faults();
-                Ok(String::new())
+                self.met(mark, |call| {
+                    answers.iter().any(|(operation, _, answer)| {
+                        call.operation == *operation && call.outcome == answered(answer)
+                    })
+                })
             }
             Fault::Outage(answer) => {
+                let mark = astro.mark();
                 let fault = AstroFault::before(answer.clone());
                 astro.fault(Target::Every, fault, Times::UntilCleared);
                 sleep(lasts).await;
+                let met = self.met(mark, |call| call.outcome == answered(answer));
                 astro.clear_faults();
-                Ok(String::new())
+                met
             }
             Fault::Slow(point) => {
+                let mark = astro.mark();
                 let slowly = AstroFault::Delay(*point, REQUEST_DEADLINE / 3);
                 astro.fault(Target::Every, slowly, Times::UntilCleared);
                 // Longer than the operator waits, and not so long that the settle time would not do.
                 let too_slowly = AstroFault::Delay(*point, REQUEST_DEADLINE * 2);
                 astro.fault(Operation::CreateInvite, too_slowly, Times::Next(4));
                 sleep(lasts).await;
+                let slow = self.met(mark, is_well);
+                let too_slow = self.met(mark, |call| call.operation == Operation::CreateInvite);
                 astro.clear_faults();
-                Ok(String::new())
+                Ok(format!("{}, {} of a POST", slow?, too_slow?))
             }
             Fault::RateLimit => {
-                let before = astro.limited();
+                let mark = astro.mark();
+                // So few that a pass of several pages meets them, when nobody is written to.
                 astro.set_limits(Some(Limits {
-                    post: 5,
-                    delete: 3,
-                    get: 10,
+                    post: 2,
+                    delete: 1,
+                    get: 3,
                     retry_after: Some(1),
                 }));
                 sleep(lasts).await;
                 astro.set_limits(None);
-                Ok(format!(
-                    "{} calls were answered 429",
-                    astro.limited() - before
-                ))
+                self.met(mark, |call| call.outcome == Answered::Status(429))
             }
             Fault::TokenExpires => {
+                let mark = astro.mark();
                 astro.revoke_token();
                 sleep(lasts).await;
+                let met = self.met(mark, |call| call.outcome == Answered::Status(401));
                 astro.replace_token(&format!(
                     "{}another-token-{}",
                     support::fake_astro::SECRET_PREFIX,
                     stage.starts()
                 ));
                 stage.put_token().await;
-                Ok(String::new())
+                met
             }
             Fault::MayNotList => {
                 let begun = Instant::now();
@@ -268,10 +279,12 @@ impl Cast {
                 }
             }
             Fault::ListsLag => {
+                let mark = astro.mark();
                 astro.change_behaviour(|behaviour| behaviour.list_delay = LISTING_DELAY * 4 / 5);
                 sleep(lasts).await;
+                let met = self.met(mark, is_listed);
                 astro.change_behaviour(|behaviour| behaviour.list_delay = Duration::ZERO);
-                Ok(String::new())
+                met
             }
             Fault::ListsLagTooLong => {
                 let people: Vec<_> = (0..8).map(|_| self.somebody()).collect();
@@ -279,7 +292,7 @@ impl Cast {
                     futures::future::join_all(people.iter().map(|person| person.act(&act))).await
                 };
                 act(&people[..6], Act::Create).await;
-                let begun = Instant::now();
+                let (begun, mark) = (Instant::now(), astro.mark());
                 astro.change_behaviour(|behaviour| behaviour.list_delay = TOO_LONG);
                 sleep(lasts / 4).await;
                 act(&people[6..], Act::Create).await;
@@ -291,19 +304,34 @@ impl Cast {
                 sleep(lasts / 2).await;
                 astro.change_behaviour(|behaviour| behaviour.list_delay = Duration::ZERO);
                 stage.lags.lock().push((begun, Instant::now()));
-                Ok(String::new())
+                self.met(mark, is_listed)
             }
             Fault::ApiIsGone { html } => {
-                let api = if *html { Api::NotFound } else { Api::Gone };
+                let mark = astro.mark();
+                let (api, status) = if *html {
+                    (Api::NotFound, 404)
+                } else {
+                    (Api::Gone, 410)
+                };
                 astro.change_behaviour(|behaviour| behaviour.api = api);
                 sleep(lasts).await;
+                let met = self.met(mark, |call| call.outcome == Answered::Status(status));
                 astro.change_behaviour(|behaviour| behaviour.api = Api::Served);
-                Ok(String::new())
+                met
             }
             Fault::CutAstro => {
                 astro.cut_connections();
                 Ok(String::new())
             }
+        }
+    }
+
+    /// How many calls since then met the fault: one that none meets did not come about.
+    fn met(&self, since: Mark, is_met: impl Fn(&Call) -> bool) -> Outcome {
+        let calls = self.stage.astro.calls_since(since);
+        match calls.iter().filter(|call| is_met(call)).count() {
+            0 => Err("no call met it".to_owned()),
+            count => Ok(format!("{count} calls")),
         }
     }
 
@@ -500,6 +528,26 @@ impl Cast {
         sent?;
         Ok(format!("pod-{leader}"))
     }
+}
+
+/// How the fake notes a call that got this answer.
+fn answered(answer: &Answer) -> Answered {
+    match answer {
+        Answer::Status(status) | Answer::Html(status) | Answer::Empty(status) => {
+            Answered::Status(*status)
+        }
+        Answer::Garbage => Answered::Status(200),
+        Answer::TooManyRequests(_) => Answered::Status(429),
+        Answer::Cut => Answered::Cut,
+    }
+}
+
+fn is_well(call: &Call) -> bool {
+    matches!(call.outcome, Answered::Status(200 | 204))
+}
+
+fn is_listed(call: &Call) -> bool {
+    call.operation == Operation::ListUsers && is_well(call)
 }
 
 async fn arrive(gates: &mut [Gate], deadline: Duration) -> bool {

@@ -1,6 +1,7 @@
 //! The verdict: what everybody did, against the e-mails that went out and what there is in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use orginvite_operator::plan;
 use orginvite_operator::resources::{Address, OrgInvite};
+use parking_lot::Mutex;
 use support::fake_astro::{Call, InviteState, Mail, Operation, SECRET_PREFIX, UserStatus};
 
 use crate::faults::TOO_LONG;
@@ -22,35 +24,58 @@ const CLOCK: Duration = Duration::from_millis(1500);
 pub struct Judge<'a> {
     stage: &'a Stage,
     people: &'a [Arc<Person>],
+    /// Who was excused from what, since the last look at what there is.
+    excused: Mutex<BTreeMap<&'static str, BTreeSet<String>>>,
+}
+
+/// An e-mail to one address.
+struct Sent {
+    mail: Mail,
+    /// When it was asked for.
+    at: Instant,
+    /// Whether nobody could look then, or a list might not show what there was.
+    unlooked: bool,
 }
 
 impl<'a> Judge<'a> {
     pub fn new(stage: &'a Stage, people: &'a [Arc<Person>]) -> Self {
-        Self { stage, people }
+        Self {
+            stage,
+            people,
+            excused: Mutex::default(),
+        }
+    }
+
+    /// Tells `is`, and remembers whom it excuses.
+    fn excuse(&self, person: &Person, from: &'static str, is: bool) -> bool {
+        if is {
+            let mut excused = self.excused.lock();
+            excused
+                .entry(from)
+                .or_default()
+                .insert(person.email.clone());
+        }
+        is
+    }
+
+    /// How many people were excused from what.
+    pub fn excused(&self) -> String {
+        let excused = self.excused.lock();
+        let counts = excused
+            .iter()
+            .map(|(from, people)| format!("{} from {from}", people.len()));
+        counts.collect::<Vec<_>>().join(", ")
     }
 
     // --- what happened
 
     /// E-mails without a cause, beside another invitation, to members, and too close to each other.
     pub fn emails(&self) -> Vec<String> {
-        // In this order: each e-mail's call is among the calls.
-        let mails = self.stage.astro.mails();
-        let calls = self.stage.astro.calls();
-        let arrived = |call: u64| calls[usize::try_from(call).unwrap() - 1].at;
-        let mut by_address: BTreeMap<String, Vec<_>> = BTreeMap::new();
-        for mail in mails {
-            by_address
-                .entry(mail.address.clone())
-                .or_default()
-                .push(mail);
-        }
+        let (mut by_address, calls) = self.sent();
         let mut wrong = self.during_suspension(&calls);
         for person in self.people {
             let account = person.account();
             let mails = by_address.remove(&person.email).unwrap_or_default();
-            let unseen = self.misled(person, &calls);
-            let more = unseen.unwrap_or_default();
-            let unlooked = unseen.is_some() || self.is_unlooked(person, &calls);
             let mut problem = |what: String| {
                 wrong.push(format!(
                     "{}: {what}; {:?}",
@@ -58,37 +83,28 @@ impl<'a> Judge<'a> {
                     self.story(person)
                 ));
             };
-            for (n, mail) in mails.iter().enumerate() {
-                let at = arrived(mail.call);
-                let causes = account
-                    .causes
-                    .iter()
-                    .filter(|(cause, _)| *cause <= at)
-                    .count();
-                let slipped = mails[..n]
-                    .iter()
-                    .filter(|before| self.slipped(&account, before, arrived(before.call), &calls))
-                    .count();
-                let barred = mails[..n]
-                    .iter()
-                    .filter(|before| self.had_barred_heir(&account, before, &calls))
-                    .count()
-                    .min(account.replaced.len());
-                if n + 1 > causes + more + slipped + barred {
-                    problem(format!("e-mail {} where there were {causes} causes", n + 1));
-                }
-                // Its sender's object may have been removed by force while it was on its way.
+            for what in self.without_cause(person, &mails, &calls) {
+                problem(what);
+            }
+            for (n, Sent { mail, at, unlooked }) in mails.iter().enumerate() {
+                let (at, unlooked) = (*at, *unlooked);
                 let forced = account
                     .forced
                     .iter()
                     .any(|forced| *forced <= at && at.duration_since(*forced) < SETTLE);
-                if mail.besides > 0 && !forced && !unlooked {
+                if mail.besides > 0
+                    && !self.excuse(person, "an e-mail beside another, unlooked", unlooked)
+                    // Its sender's object may have been removed by force while it was on its way.
+                    && !self.excuse(person, "an e-mail beside another, by force", forced)
+                {
                     problem(format!(
                         "e-mail {} while there was another invitation",
                         n + 1
                     ));
                 }
-                if mail.to_member && !unlooked {
+                if mail.to_member
+                    && !self.excuse(person, "an e-mail to a member, unlooked", unlooked)
+                {
                     problem(format!("e-mail {} to a member", n + 1));
                 }
                 if self.is_forbidden(&account, mail, at) {
@@ -98,9 +114,9 @@ impl<'a> Judge<'a> {
             for pair in mails.windows(2) {
                 let owners = pair
                     .iter()
-                    .map(|mail| self.stage.witness.first_owner(&mail.invite_id));
+                    .map(|sent| self.stage.witness.first_owner(&sent.mail.invite_id));
                 let owners: Vec<Option<String>> = owners.collect();
-                let (from, to) = (arrived(pair[0].call), arrived(pair[1].call));
+                let (from, to) = (pair[0].at, pair[1].at);
                 let jumped = self
                     .stage
                     .jumps
@@ -121,6 +137,69 @@ impl<'a> Judge<'a> {
                 .keys()
                 .map(|address| format!("{address}: nobody wanted that")),
         );
+        wrong
+    }
+
+    /// The e-mails by address, in the order of their effect, and all calls.
+    fn sent(&self) -> (BTreeMap<String, Vec<Sent>>, Vec<Call>) {
+        // In this order: each e-mail's call is among the calls.
+        let mails = self.stage.astro.mails();
+        let calls = self.stage.astro.calls();
+        let mut by_address: BTreeMap<String, Vec<Sent>> = BTreeMap::new();
+        for mail in mails {
+            let at = calls[usize::try_from(mail.call).unwrap() - 1].at;
+            let before = by_address.entry(mail.address.clone()).or_default();
+            // One that was asked for later may have overtaken it.
+            let overtaken = before
+                .iter()
+                .any(|one| one.unlooked && one.mail.call > mail.call);
+            let unlooked = overtaken || self.is_unlooked(at);
+            before.push(Sent { mail, at, unlooked });
+        }
+        (by_address, calls)
+    }
+
+    /// E-mails of which there were more than causes: since the beginning, and since each deletion of an object. What was
+    /// owed for that one is owed no more.
+    fn without_cause(&self, person: &Person, mails: &[Sent], calls: &[Call]) -> Vec<String> {
+        let account = person.account();
+        let mut wrong = Vec::new();
+        for (n, Sent { mail, at, .. }) in mails.iter().enumerate() {
+            let repeated = self.made_unseen(person, mail, calls);
+            // Whoever was to take over and could not has one e-mail of its own.
+            let untaken = mails[..n]
+                .iter()
+                .filter(|before| {
+                    self.slipped(&account, before, calls)
+                        || self.had_barred_heir(&account, &before.mail, calls)
+                })
+                .count()
+                .min(account.replaced.len());
+            let ended = account.ended.iter().filter(|end| **end + SETTLE < *at);
+            for since in iter::once(None).chain(ended.map(Some)) {
+                let causes = account
+                    .causes
+                    .iter()
+                    .filter(|(cause, _)| cause <= at && since.is_none_or(|end| cause > end))
+                    .count();
+                let count = mails[..=n]
+                    .iter()
+                    .filter(|one| since.is_none_or(|end| one.at > *end + SETTLE))
+                    .count();
+                let late = "a cause, since lists lagged";
+                let barred = "a cause, since nothing could be taken over";
+                if count > causes
+                    && !self.excuse(person, late, count <= causes + repeated)
+                    && !self.excuse(person, barred, count <= causes + repeated + untaken)
+                {
+                    let when = since.map_or("", |_| " since an object was deleted");
+                    wrong.push(format!(
+                        "e-mail {} where there were {causes} causes{when}",
+                        n + 1
+                    ));
+                }
+            }
+        }
         wrong
     }
 
@@ -160,30 +239,30 @@ impl<'a> Judge<'a> {
 
     /// Kubernetes may remove an object though a finalizer was set while its deletion was under way. What was sent for
     /// it and recorded nowhere is taken back, and whoever was to take over has an e-mail of its own.
-    fn slipped(&self, account: &Account, mail: &Mail, sent: Instant, calls: &[Call]) -> bool {
-        if self.stage.witness.first_owner(&mail.invite_id).is_some() {
+    fn slipped(&self, account: &Account, sent: &Sent, calls: &[Call]) -> bool {
+        let invite = &sent.mail.invite_id;
+        if self.stage.witness.first_owner(invite).is_some() {
             return false;
         }
-        let Some(revoked) = deletes(calls, &mail.invite_id).next() else {
+        let Some(revoked) = deletes(calls, invite).next() else {
             return false;
         };
         let mut replaced = account.replaced.iter();
-        replaced.any(|at| sent <= *at + SETTLE && *at <= revoked.at + CLOCK)
+        replaced.any(|at| sent.at <= *at + SETTLE && *at <= revoked.at + CLOCK)
     }
 
-    /// When lists lagged by more than the operator reckons with while something happened to the address, what is true
-    /// of it cannot be known in time. How many calls were made that a list may have hidden; each may be made again.
-    fn misled(&self, person: &Person, calls: &[Call]) -> Option<usize> {
+    /// Whether a list that lagged by more than the operator reckons with may not have shown what was done then.
+    fn is_hidden(&self, at: Instant) -> bool {
         let lags = self.stage.lags.lock();
-        if lags.is_empty() {
-            return None;
-        }
-        let hidden = |at: Instant| {
-            lags.iter()
-                .any(|(from, to)| at + TOO_LONG >= *from && at <= *to)
-        };
-        let made = calls
+        lags.iter()
+            .any(|(from, to)| at + TOO_LONG >= *from && at <= *to)
+    }
+
+    /// How many calls on the address were made before the e-mail that a list may have hidden: each may be made again.
+    fn made_unseen(&self, person: &Person, mail: &Mail, calls: &[Call]) -> usize {
+        calls
             .iter()
+            .filter(|call| call.sequence < mail.call)
             .filter(|call| call.email.as_deref() == Some(&person.email))
             .filter(|call| {
                 matches!(
@@ -191,32 +270,26 @@ impl<'a> Judge<'a> {
                     Operation::CreateInvite | Operation::DeleteInvite
                 )
             })
-            .filter(|call| hidden(call.at))
-            .count();
-        let acted = person.account().acts.iter().any(|act| hidden(*act));
-        (made > 0 || acted).then_some(made)
+            .filter(|call| self.is_hidden(call.at))
+            .count()
     }
 
-    /// Whether something happened to the address while nobody could look: an e-mail went out without a look at whether
-    /// there was an invitation or a member.
-    fn is_unlooked(&self, person: &Person, calls: &[Call]) -> bool {
-        let blindness = self.stage.blindness.lock();
-        if blindness.is_empty() {
-            return false;
-        }
-        let mut calls = calls.iter().filter(|call| {
-            call.operation.changes_something() && call.email.as_deref() == Some(&person.email)
-        });
-        let mut acts = person.account().acts.into_iter();
-        calls.any(|call| during(&blindness, call.at)) || acts.any(|at| during(&blindness, at))
+    /// Whether what was sent then went out without a look at whether there was an invitation or a member, or by what a
+    /// late list showed. Whatever was on its way is there within the settle time.
+    fn is_unlooked(&self, at: Instant) -> bool {
+        let (blindness, lags) = (self.stage.blindness.lock(), self.stage.lags.lock());
+        let mut windows = blindness.iter().chain(lags.iter());
+        windows.any(|(from, to)| (*from..*to + SETTLE).contains(&at))
     }
 
     /// Whether the person's invitation expired, earlier than it had said, before nobody could look or meanwhile. Without a
     /// look that is an invitation that was withdrawn.
-    fn expired_unlooked(&self, person: &Person) -> bool {
+    fn expired_unlooked(&self, person: &Person, sent: Instant) -> bool {
         let blindness = self.stage.blindness.lock();
         let answers = person.account().answers;
-        let mut expiries = answers.iter().filter(|(_, what)| *what == "it expires");
+        let mut expiries = answers
+            .iter()
+            .filter(|(at, what)| *what == "it expires" && *at >= sent);
         expiries.any(|(at, _)| blindness.iter().any(|(_, to)| at < to))
     }
 
@@ -224,6 +297,7 @@ impl<'a> Judge<'a> {
 
     /// What is not as it has to be once everything is quiet.
     pub async fn present(&self) -> kube::Result<Vec<String>> {
+        self.excused.lock().clear();
         let all: Api<OrgInvite> = Api::all(self.stage.client.clone());
         let mut objects: BTreeMap<String, Vec<OrgInvite>> = BTreeMap::new();
         for object in all.list(&ListParams::default()).await? {
@@ -233,9 +307,10 @@ impl<'a> Judge<'a> {
                 .to_owned();
             objects.entry(address).or_default().push(object);
         }
-        let calls = self.stage.astro.calls();
+        let (sent, calls) = self.sent();
         let mut wrong = Vec::new();
         for person in self.people {
+            let sent = sent.get(&person.email).map_or(&[][..], Vec::as_slice);
             let theirs = objects.remove(&person.email).unwrap_or_default();
             let expected = person.object().await;
             for object in &theirs {
@@ -243,7 +318,7 @@ impl<'a> Judge<'a> {
                     object.namespace().as_deref() == Some(team) && object.name_any() == *name
                 });
                 let problem = if here {
-                    self.lie(person, object, &calls)
+                    self.lie(person, object, sent, &calls)
                 } else {
                     Some("was deleted and is there".to_owned())
                 };
@@ -257,7 +332,7 @@ impl<'a> Judge<'a> {
             {
                 wrong.push(format!("{name} is missing"));
             }
-            wrong.extend(self.without_owner(person, &theirs, &calls));
+            wrong.extend(self.without_owner(person, &theirs, sent));
         }
         wrong.extend(
             objects
@@ -282,16 +357,25 @@ impl<'a> Judge<'a> {
     }
 
     /// Invitations that can be accepted and that no object records. One may stay behind when its object was deleted
-    /// with the policy Retain, or lost its finalizer before what was sent for it was recorded and taken back.
-    fn without_owner(&self, person: &Person, objects: &[OrgInvite], calls: &[Call]) -> Vec<String> {
+    /// with the policy Retain, or lost its finalizer before what was sent for it was recorded and taken back; or when
+    /// another one went out beside it without a look, or itself to a member.
+    fn without_owner(&self, person: &Person, objects: &[OrgInvite], sent: &[Sent]) -> Vec<String> {
         let account = person.account();
-        let sent = |invite: &str| {
-            let mut calls = calls.iter();
-            let post = calls.find(|call| {
-                call.operation == Operation::CreateInvite
-                    && call.invite_id.as_deref() == Some(invite)
-            });
-            post.map_or_else(Instant::now, |post| post.at)
+        let may_stay = |invite: &str| {
+            let Some(n) = sent.iter().position(|sent| sent.mail.invite_id == invite) else {
+                return false;
+            };
+            let at = sent[n].at;
+            let let_go = account
+                .let_go
+                .iter()
+                .any(|let_go| at <= *let_go + REQUEST_DEADLINE);
+            let beside = sent[n..]
+                .iter()
+                .any(|one| one.unlooked && (one.mail.besides > 0 || one.mail.to_member));
+            self.excuse(person, "an owner, since it was let go", let_go)
+                || self.excuse(person, "an owner, unlooked", beside)
+                || self.excuse(person, "an owner, since lists lagged", self.is_hidden(at))
         };
         let live = self.stage.astro.live_invites(&person.email);
         live.iter()
@@ -300,14 +384,7 @@ impl<'a> Judge<'a> {
                     .iter()
                     .any(|object| recorded(object) == Some(&invite.id))
             })
-            .filter(|invite| {
-                let sent = sent(&invite.id);
-                !account
-                    .let_go
-                    .iter()
-                    .any(|let_go| sent <= *let_go + REQUEST_DEADLINE)
-            })
-            .filter(|_| self.misled(person, calls).is_none() && !self.is_unlooked(person, calls))
+            .filter(|invite| !may_stay(&invite.id))
             .map(|invite| {
                 format!(
                     "{} has {} and no object does; {:?}",
@@ -320,7 +397,13 @@ impl<'a> Judge<'a> {
     }
 
     /// What is wrong with what an object says.
-    fn lie(&self, person: &Person, object: &OrgInvite, calls: &[Call]) -> Option<String> {
+    fn lie(
+        &self,
+        person: &Person,
+        object: &OrgInvite,
+        sent: &[Sent],
+        calls: &[Call],
+    ) -> Option<String> {
         let astro = &self.stage.astro;
         let status = object.status.as_ref()?;
         let condition = |kind: &str| status.conditions.iter().find(|one| one.type_ == kind);
@@ -375,16 +458,25 @@ impl<'a> Judge<'a> {
         };
         let uid = object.uid();
         let taken_over = self.stage.witness.first_owner(&invite.id) != uid;
+        let withdrawn = ready.reason == "InvitationWithdrawn";
+        let sent = sent.iter().find(|sent| sent.mail.invite_id == invite.id);
+        let expired = sent.is_some_and(|sent| self.expired_unlooked(person, sent.at));
+        let mut deletes = deletes(calls, &invite.id);
         let expected: &[&str] = match invite.state {
             InviteState::Rejected => &["InvitationWithdrawn"],
             // An heir may have taken over what a member who was removed meanwhile had accepted.
             InviteState::Accepted if taken_over => &["InvitationWithdrawn", "MemberRemoved"],
-            // An heir may have taken over what was deleted meanwhile, and a late list may have shown what was gone.
-            InviteState::Deleted if taken_over || self.misled(person, calls).is_some() => {
+            // An heir may have taken over what was deleted meanwhile.
+            InviteState::Deleted if taken_over => &["InvitationWithdrawn"],
+            // A late list may have shown what was gone.
+            InviteState::Deleted if deletes.any(|call| self.is_hidden(call.at)) => {
+                self.excuse(person, "a withdrawal, since lists lagged", withdrawn);
                 &["InvitationWithdrawn"]
             }
-            InviteState::Pending if self.expired_unlooked(person) => {
-                &["InvitationWithdrawn", "ResendLimitReached"]
+            InviteState::Pending
+                if self.excuse(person, "an expiry, unlooked", expired && withdrawn) =>
+            {
+                &["InvitationWithdrawn"]
             }
             InviteState::Pending if status.resends >= object.spec.max_resends => {
                 &["ResendLimitReached"]

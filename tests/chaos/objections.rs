@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::judge::Judge;
 use crate::people::Person;
 use crate::schedule::Act;
-use crate::stage::{Forbidden, Stage};
+use crate::stage::{Forbidden, SETTLE, Stage};
 
 fn objects(problems: &[String], to: &str) {
     assert!(
@@ -32,11 +32,55 @@ async fn post(stage: &Stage, email: &str) {
     assert!(answer.status().is_success(), "{answer:?}");
 }
 
+/// A time in which nobody can look excuses what goes out then, and nothing before or afterwards; and a deleted object is
+/// owed nothing more.
+async fn objects_outside_of_windows(
+    stage: &Stage,
+    judge: &Judge<'_>,
+    member: &Person,
+    again: &Person,
+) {
+    let begun = Instant::now();
+    for _ in 0..3 {
+        member.act(&Act::EditRole).await;
+        again.act(&Act::EditRole).await;
+    }
+    post(stage, &member.email).await;
+    again.act(&Act::Delete).await;
+    stage.blindness.lock().push((begun, Instant::now()));
+    tokio::time::sleep(SETTLE).await;
+    post(stage, &member.email).await;
+    again.act(&Act::Create).await;
+    post(stage, &again.email).await;
+    post(stage, &again.email).await;
+    let emails = judge.emails();
+    let about = |person: &Person| {
+        let theirs = emails.iter().filter(|one| one.starts_with(&person.email));
+        theirs.cloned().collect::<Vec<_>>()
+    };
+    let members = about(member);
+    objects(&members, "e-mail 2 to a member");
+    objects(&members, "e-mail 4 to a member");
+    objects(&members, "e-mail 4 while there was another invitation");
+    let excused = members.iter().all(|one| !one.contains("e-mail 3 "));
+    assert!(excused, "{members:#?}");
+    objects(
+        &about(again),
+        "e-mail 3 where there were 1 causes since an object was deleted",
+    );
+    let present = judge.present().await.unwrap();
+    let left = present
+        .iter()
+        .filter(|one| one.contains("p1@people.example has "));
+    assert_eq!(left.count(), 1, "the last one: {present:#?}");
+    assert_eq!(judge.excused(), "1 from an owner, unlooked");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_judge_objects_to_what_must_not_be() {
     let stage = Stage::set(0).await;
-    let people: Vec<_> = (0..3).map(|n| Person::new(&stage, n, "p")).collect();
-    let [twice, member, liar] = people.as_slice() else {
+    let people: Vec<_> = (0..4).map(|n| Person::new(&stage, n, "p")).collect();
+    let [twice, member, liar, again] = people.as_slice() else {
         unreachable!()
     };
     for person in &people {
@@ -66,6 +110,8 @@ async fn the_judge_objects_to_what_must_not_be() {
     objects(&emails, "p1@people.example: e-mail 2 to a member");
     objects(&emails, "stranger@people.example: nobody wanted that");
     assert_eq!(emails.len(), 5, "{emails:#?}");
+
+    objects_outside_of_windows(&stage, &judge, member, again).await;
 
     let now = Instant::now();
     let (from, to) = (now, now + Duration::from_hours(1));

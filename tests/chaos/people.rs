@@ -42,6 +42,8 @@ pub struct Account {
     pub let_go: Vec<Instant>,
     /// When its finalizer was removed.
     pub forced: Vec<Instant>,
+    /// When an object was deleted and no other one was there to take over from it.
+    pub ended: Vec<Instant>,
     /// When an object was deleted beside one that takes over from it.
     pub replaced: Vec<Instant>,
     /// What the person did with invitations.
@@ -126,19 +128,19 @@ impl Person {
                     self.delete(&old).await;
                     self.account.lock().replaced.push(Instant::now());
                 } else {
-                    self.delete(&old).await;
+                    self.end(&old).await;
                     // It may be taken back before the new one is seen.
                     self.create(&mut manifest, team, true).await;
                 }
             }
             Act::Delete => {
                 if let Some(object) = manifest.object.take() {
-                    self.delete(&object).await;
+                    self.end(&object).await;
                 }
             }
             Act::ForceDelete | Act::RemoveUnderWay => {
                 if let Some(object) = manifest.object.take() {
-                    self.delete(&object).await;
+                    self.end(&object).await;
                     self.remove_finalizers(&object).await;
                     if matches!(act, Act::ForceDelete) {
                         let mut account = self.account.lock();
@@ -151,7 +153,7 @@ impl Person {
                 if let Some(object) = manifest.object.take() {
                     self.patch(&object, json!({"spec": {"deletionPolicy": "Retain"}}))
                         .await;
-                    self.delete(&object).await;
+                    self.end(&object).await;
                     self.account.lock().let_go.push(Instant::now());
                 }
             }
@@ -246,6 +248,12 @@ impl Person {
             absent_is_fine(api.delete(name, &DeleteParams::default()).await.map(drop))
         })
         .await;
+    }
+
+    /// Deletes the only object.
+    async fn end(&self, object: &(usize, String)) {
+        self.delete(object).await;
+        self.account.lock().ended.push(Instant::now());
     }
 
     async fn remove_finalizers(&self, (team, name): &(usize, String)) {

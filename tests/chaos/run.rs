@@ -155,8 +155,8 @@ async fn alone(stage: &Stage, cast: &Cast, schedule: &Schedule) -> u32 {
 
 /// Strikes until it comes about, six times at most. Whether it did.
 async fn bring_about(strike: &Strike, stage: &Stage, cast: &Cast) -> bool {
-    stage.at_work().await;
     for _ in 0..6 {
+        stage.at_work().await;
         let outcome = cast.strike(strike).await;
         println!("{:?}: {outcome:?}", strike.fault);
         if outcome.is_ok() {
@@ -171,7 +171,9 @@ async fn settle(stage: &Stage, people: &[Arc<Person>], cast: &Cast) -> Vec<Strin
     let everybody = [people, &cast.people()].concat();
     let judge = Judge::new(stage, &everybody);
     let present = converge(stage, &judge, Instant::now()).await;
-    [judge.emails(), present].concat()
+    let emails = judge.emails();
+    println!("excused: {}", judge.excused());
+    [emails, present].concat()
 }
 
 /// Starts what ended, and looks at what runs.
