@@ -306,7 +306,9 @@ async fn run(args: Run) -> Result<(), String> {
         .map_err(|error| format!("--astro-url: {error}"))?
         .clock_within(args.clock_tolerance);
     check_waits(&args)?;
-    let config = cluster().await?;
+    let mut config = cluster().await?;
+    // kube's client would go on for minutes by itself, with nobody to look whether it still should.
+    config.default_retry = false;
     let namespace = args
         .namespace
         .unwrap_or_else(|| config.default_namespace.clone());

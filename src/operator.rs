@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -173,26 +174,34 @@ pub async fn run(
         stopped.clone(),
     );
     let invites = control_invites(&context, invite_writer, invite_triggers, stopped.clone());
+    let given_up = until(stopped.clone());
     let controllers = async {
         // Policies and connections first: an Organization that is not known yet is not missing.
         let invites = async {
             let first = [Kind::Namespaces, Kind::Organizations];
-            context.filled.wait(&first).await;
-            invites.await;
+            tokio::select! {
+                () = context.filled.wait(&first) => invites.await,
+                () = given_up => {}
+            }
         };
         future::join(invites, organizations).await
     };
     // On its own, so that no reconcile keeps it from renewing.
     let (begun, terms) = mpsc::unbounded_channel();
     let (finished, is_finished) = oneshot::channel::<()>();
+    let ready = Arc::clone(&context);
     let mut election = tokio::spawn(async move {
-        let finished = async {
+        let mut finished = pin!(async {
             // Whoever ends without a word may leave something under way: the lease is kept then.
             if is_finished.await.is_err() {
                 future::pending::<()>().await;
             }
-        };
-        candidate.run(&leadership, begun, finished).await;
+        });
+        // Whoever cannot plan yet does not stand for election.
+        tokio::select! {
+            () = ready.filled.wait(&Kind::ALL) => candidate.run(&leadership, begun, finished).await,
+            () = &mut finished => {}
+        }
     });
     // A reconcile makes two calls to Astro at most, and some to the cluster.
     let overdue = 2 * settings.request_deadline + CLUSTER_ALLOWANCE;
@@ -417,6 +426,10 @@ fn followed(
             Event::InitDone => {
                 context.filled.mark(Kind::Organizations);
                 organization::forget_missing(&context);
+                // Those of its first pages were triggered before they were in the cache.
+                for object in context.organizations.state() {
+                    context.trigger_organization(&object);
+                }
             }
             Event::Delete(object) => organization::forget(&object.name_any(), &context),
             Event::Apply(object)

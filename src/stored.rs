@@ -287,6 +287,9 @@ impl<K: Resource> Resource for Stored<K> {
     fn plural(kind: &Self::DynamicType) -> Cow<'_, str> {
         K::plural(kind)
     }
+    fn metadata_api() -> bool {
+        K::metadata_api()
+    }
     fn meta(&self) -> &ObjectMeta {
         self.0.meta()
     }
