@@ -7,15 +7,35 @@ use kube::ResourceExt;
 
 use crate::astro::Role;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt};
-use crate::resources::{Address, OrgInvite};
+use crate::resources::{Address, OrgInvite, OrgInviteStatus};
 
 /// The attempt in an object's annotation; `Some(Err)` when the annotation cannot be read.
 #[must_use]
-pub fn attempt(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error>> {
+pub fn annotated(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error>> {
     object
         .annotations()
         .get(ATTEMPT_ANNOTATION)
         .map(|text| serde_json::from_str(text))
+}
+
+/// The object's last attempt: the annotated one, or the one that the status knows to be open where somebody removed the
+/// annotation or wrote an old one back.
+#[must_use]
+pub fn attempt(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error>> {
+    match annotated(object) {
+        Some(Ok(attempt)) if is_copied(&attempt, object) || !is_closed(&attempt, object) => {
+            Some(Ok(attempt))
+        }
+        Some(Err(error)) => Some(Err(error)),
+        other => lost(object).map(Ok).or(other),
+    }
+}
+
+/// The attempt that the status knows to be open.
+#[must_use]
+pub fn lost(object: &OrgInvite) -> Option<Attempt> {
+    let attempt = object.status.as_ref()?.open_attempt.as_deref()?;
+    (!is_copied(attempt, object) && !is_closed(attempt, object)).then(|| attempt.clone())
 }
 
 /// Whether the outcome of the object's last attempt is not known: rule 2 of the one-e-mail protocol.
@@ -42,7 +62,15 @@ fn is_broken(object: &OrgInvite) -> bool {
 #[must_use]
 pub fn is_closed(attempt: &Attempt, object: &OrgInvite) -> bool {
     let status = object.status.as_ref();
-    status.and_then(|status| status.attempt_id.as_ref()) == Some(&attempt.id)
+    status.is_some_and(|status| is_ended(attempt, status))
+}
+
+/// The same by what is recorded.
+#[must_use]
+pub fn is_ended(attempt: &Attempt, record: &OrgInviteStatus) -> bool {
+    let recorded = record.attempt_id.as_deref().unwrap_or_default();
+    let after = attempt.after.as_deref();
+    recorded == attempt.id || after.is_some_and(|after| after != recorded)
 }
 
 /// Whether the attempt came with the object from somewhere else: a backup that was restored, a
@@ -74,12 +102,25 @@ fn is_deleting(object: &OrgInvite) -> bool {
 }
 
 /// Whether the object holds its address: by an open attempt, a recorded invite or a recorded member.
-fn holds(object: &OrgInvite) -> bool {
+#[must_use]
+pub fn holds(object: &OrgInvite) -> bool {
     is_open(object) || recorded(object).is_some()
 }
 
 fn waits(object: &OrgInvite) -> bool {
     !is_deleting(object) && !holds(object)
+}
+
+/// Whether a new e-mail is under way in place of the invite that `record` holds: the operator may have deleted that one.
+#[must_use]
+pub fn is_replacing(object: &OrgInvite, record: &OrgInviteStatus) -> bool {
+    let Some(Ok(attempt)) = attempt(object) else {
+        return false;
+    };
+    !is_copied(&attempt, object)
+        && !is_ended(&attempt, record)
+        && attempt.replaces.is_some()
+        && attempt.replaces == record.invite_id
 }
 
 /// Oldest first, then by namespace and name.

@@ -52,7 +52,9 @@ impl Collector for State {
         // Sums over the replicas count each object once: only the leader tells of objects.
         if leads {
             self.invites().encode(&mut encoder)?;
-            self.organizations().encode(&mut encoder)?;
+            for gauge in self.organizations() {
+                gauge.encode(&mut encoder)?;
+            }
             for gauge in self.connections() {
                 gauge.encode(&mut encoder)?;
             }
@@ -106,17 +108,19 @@ impl State {
         gauge
     }
 
-    fn organizations(&self) -> Gauge {
-        let mut gauge = Gauge::new(&families::ORGANIZATION_READY);
+    fn organizations(&self) -> [Gauge; 2] {
+        let mut ready = Gauge::new(&families::ORGANIZATION_READY);
+        let mut suspended = Gauge::new(&families::ORGANIZATION_SUSPENDED);
         for object in self.0.organizations.state() {
             let name = object.name_any();
             if self.0.serves(&name) {
                 let told = object.conditions();
                 let is_ready = f64::from(u8::from(is_true(told, "Ready")));
-                gauge.add([&name, state(told)], is_ready);
+                ready.add([&name, state(told)], is_ready);
+                suspended.add([&name], f64::from(u8::from(object.spec.suspend)));
             }
         }
-        gauge
+        [ready, suspended]
     }
 
     fn connections(&self) -> [Gauge; 6] {

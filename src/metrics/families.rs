@@ -99,6 +99,8 @@ families! {
         "OrgInvites by the reason of their Ready condition (New before there is one) and by their kstatus: Current, InProgress, Failed (a person has to do something) or Terminating. The organization is (missing) when there is none of the name. Told by the leader only";
     ORGANIZATION_READY: gauge organization_ready(organization, state),
         "1 while the Organization's Ready condition is True, else 0; state is the condition's reason (New before there is one). Told by the leader only";
+    ORGANIZATION_SUSPENDED: gauge organization_suspended(organization),
+        "1 while the Organization's spec.suspend is true, so that nothing in Astro is changed, else 0. Told by the leader only";
     TOKEN_ACCEPTED: gauge token_accepted(organization),
         "1 when Astro accepted the token at the last reading, 0 when it rejected the token or there is none to try, absent while nobody knows. Told by the leader only";
     MASS_LOSS: gauge mass_loss(organization),

@@ -178,6 +178,10 @@ pub(super) fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     if unsent && facts.deleting {
         return take_back(facts);
     }
+    if unsent && attempt.replaces.is_none() {
+        // The answer to its patch was lost, and nothing else is under way.
+        return Plan::act(Step::Abandon);
+    }
     let asked = facts
         .request
         .is_some_and(|request| unsent || Some(request) != attempt.request.as_deref());

@@ -7,6 +7,7 @@ use super::say::{
 };
 use super::step::{Plan, State, Step, adopt, send};
 use crate::resources::Reason;
+use crate::resources::org_invite::DeletionPolicy;
 
 /// *Nothing recorded*, not in deletion.
 pub(super) fn begin(facts: &Facts<'_>) -> Plan {
@@ -20,6 +21,15 @@ pub(super) fn begin(facts: &Facts<'_>) -> Plan {
         };
     }
     match &facts.observed.sight {
+        // One that is kept is no call's concern.
+        Sight::Unreadable(_)
+            if facts
+                .standing
+                .inherits
+                .is_some_and(|holder| holder.spec.deletion_policy == DeletionPolicy::Retain) =>
+        {
+            return Plan::act(Step::Inherit);
+        }
         Sight::Unreadable(why) => return unreadable(why),
         Sight::NotYet => return Plan::await_pass(),
         // What was recorded of it goes along, also for when nobody can look.

@@ -83,6 +83,17 @@ pub enum State {
     Obscured(Saying),
 }
 
+impl State {
+    /// What holds no longer: whether the last truth is still one is not known, because of what the operator itself did.
+    #[must_use]
+    pub fn in_doubt(self) -> Self {
+        match self {
+            Self::Obscured(saying) => Self::Progressing(saying),
+            other => other,
+        }
+    }
+}
+
 impl Step {
     /// What the step would change in Astro, for a person; `None` for one that changes nothing there.
     #[must_use]
@@ -132,6 +143,18 @@ impl Plan {
         Self {
             step: Step::Rest,
             state: State::Gone(saying(reason, message)),
+        }
+    }
+    /// What it would change in Astro at a later time, for a person.
+    #[must_use]
+    pub fn later(&self) -> Option<String> {
+        match (&self.step, &self.state) {
+            (Step::AwaitTime(time), State::Progressing(saying))
+                if saying.reason == Reason::Spacing =>
+            {
+                Some(format!("send an invitation after {time}"))
+            }
+            _ => None,
         }
     }
     pub(super) fn await_pass() -> Self {

@@ -19,6 +19,7 @@ use super::write::{Written, has_finalizer};
 use crate::astro::budget::{Class, Verb};
 use crate::astro::directory::Health;
 use crate::astro::{self, Refusal, Role};
+use crate::claims;
 use crate::error::Error;
 use crate::plan::{Found, Plan, Saying, State, Step};
 use crate::resources::conditions::is_true;
@@ -42,7 +43,7 @@ impl<'a> Turn<'a> {
     ) -> Result<Action, Error> {
         let changes = plan.step.describe();
         if self.connection.policy().suspend
-            && let Some(action) = changes
+            && let Some(action) = changes.clone().or_else(|| plan.later())
         {
             return self.suspended(record, action).await;
         }
@@ -78,6 +79,7 @@ impl<'a> Turn<'a> {
                     replaces,
                     resends,
                     request,
+                    after: Some(record.attempt_id.clone().unwrap_or_default()),
                 };
                 self.send(&record, attempt, unseen).await
             }
@@ -103,6 +105,7 @@ impl<'a> Turn<'a> {
             (Step::Abandon, Some(attempt)) => {
                 let kept = OrgInviteStatus {
                     attempt_id: Some(attempt.id),
+                    open_attempt: None,
                     ..record
                 };
                 self.say(&kept, &plan.state).await?;
@@ -152,8 +155,9 @@ impl<'a> Turn<'a> {
         matches!(self.connection.directory.health(), Health::Forbidden(_))
     }
 
-    /// What a refusal means. That of a POST is remembered until something that it depends on changes.
-    pub(super) fn refused(&mut self, refusal: &Refusal, verb: Verb) -> State {
+    /// What a refusal means. That of a POST is remembered until something that it depends on changes; `replaced`: the
+    /// invitation before it is deleted.
+    pub(super) fn refused(&mut self, refusal: &Refusal, verb: Verb, replaced: bool) -> State {
         let what = if verb == Verb::Post {
             "invite people"
         } else {
@@ -209,6 +213,15 @@ impl<'a> Turn<'a> {
                 ),
             },
         };
+        let saying = if replaced {
+            let message = format!(
+                "{}. The invitation before it was taken back already, so that the person has none",
+                saying.message
+            );
+            Saying { message, ..saying }
+        } else {
+            saying
+        };
         if verb == Verb::Post {
             let until = (saying.reason == Reason::TokenNotAllowed).then(|| Instant::now() + HOUR);
             self.remember_refused(&saying, until);
@@ -238,7 +251,10 @@ impl<'a> Turn<'a> {
         };
         tracing::info!(invite = %found.id, "adopted");
         let note = format!("Invitation {} was found and is this object's own", found.id);
-        self.context.events.did(self.object, Deed::Adopted, &note);
+        // A wish that came with a manifest was for an e-mail of another time.
+        let is_new =
+            record.invite_id.is_none() && record.attempt_id.is_none() && record.user_id.is_none();
+        let wished = self.request().filter(|_| is_new).map(str::to_owned);
         let sent_at = record
             .invited_at
             .clone()
@@ -253,11 +269,12 @@ impl<'a> Turn<'a> {
         }
         let record = OrgInviteStatus {
             resends: sent.map_or(record.resends, |attempt| attempt.resends),
-            last_resend_request: sent.map_or(record.last_resend_request, |attempt| {
+            last_resend_request: sent.map_or(wished.or(record.last_resend_request), |attempt| {
                 attempt.request.clone()
             }),
             invite_id: Some(found.id),
             attempt_id: settled.map(|attempt| attempt.id).or(record.attempt_id),
+            open_attempt: None,
             organization_id: Some(self.connection.organization_id.clone()),
             email: Some(self.object.spec.email.clone()),
             role: Some(role),
@@ -270,13 +287,13 @@ impl<'a> Turn<'a> {
             conditions: record.conditions,
             planned_action: None,
         };
-        let mut status = self.status(&record, &State::Invited);
-        if role != self.object.spec.role {
-            status.observed_generation = self.not_yet(&record);
+        let seen_to = role == self.object.spec.role;
+        let status = self.status_of(&record, &State::Invited, seen_to);
+        if self.write(&object, &status).await? {
+            self.context.events.did(self.object, Deed::Adopted, &note);
+            self.memory.underway = None;
+            self.memory.taken_back = None;
         }
-        self.memory.underway = None;
-        self.memory.taken_back = None;
-        self.write(&object, &status).await?;
         Ok(Action::await_change())
     }
 
@@ -316,7 +333,6 @@ impl<'a> Turn<'a> {
         } else {
             "An OrgInvite that is being deleted saw the person as a member, and this object goes on from there"
         };
-        self.context.events.did(self.object, Deed::TakenOver, note);
         let own = self.object.status.clone().unwrap_or_default();
         let record = OrgInviteStatus {
             attempt_id: own.attempt_id,
@@ -324,11 +340,12 @@ impl<'a> Turn<'a> {
             conditions: own.conditions,
             ..inherited
         };
-        let mut status = self.status(&record, &state);
-        status.observed_generation = self.not_yet(&record);
+        let mut status = self.status_of(&record, &state, false);
         // Whatever became of it before: an invitation that was declined stays so.
         status.gone_since = record.gone_since;
-        self.write(&object, &status).await?;
+        if self.write(&object, &status).await? {
+            self.context.events.did(self.object, Deed::TakenOver, note);
+        }
         Ok(Action::await_change())
     }
 
@@ -364,6 +381,9 @@ impl<'a> Turn<'a> {
             }
             Err(error) => {
                 tracing::warn!(%error, %invite, "the invitation that was to be replaced could not be deleted");
+                if let astro::Error::Refused(refusal) = &error {
+                    self.refused(refusal, Verb::Delete, false);
+                }
                 self.memory.failed();
             }
         }
@@ -418,7 +438,7 @@ impl<'a> Turn<'a> {
         if looked || !(absent || refused) {
             tracing::warn!(%invite, %error, "the invitation could not be revoked");
             let state = match &error {
-                astro::Error::Refused(refusal) => self.refused(refusal, Verb::Delete),
+                astro::Error::Refused(refusal) => self.refused(refusal, Verb::Delete, false),
                 astro::Error::Unknown { .. } => State::Progressing(Saying {
                     reason: Reason::RevokeFailed,
                     message: format!(
@@ -512,20 +532,34 @@ impl<'a> Turn<'a> {
 
     // --- report
 
-    /// The generation to tell while that of the spec is not seen to yet.
-    pub(super) fn not_yet(&self, record: &OrgInviteStatus) -> i64 {
-        let generation = self.object.metadata.generation.unwrap_or_default();
-        record.observed_generation.min(generation - 1)
+    pub(super) fn status(&self, record: &OrgInviteStatus, state: &State) -> OrgInviteStatus {
+        self.status_of(record, state, true)
     }
 
-    pub(super) fn status(&self, record: &OrgInviteStatus, state: &State) -> OrgInviteStatus {
-        report::status(
-            record,
-            state,
-            self.blind(),
-            self.object.metadata.generation.unwrap_or_default(),
-            self.now(),
-        )
+    /// The status that says `state`; unless the spec is `seen_to`, of a generation before that of the spec.
+    pub(super) fn status_of(
+        &self,
+        record: &OrgInviteStatus,
+        state: &State,
+        seen_to: bool,
+    ) -> OrgInviteStatus {
+        let generation = self.object.metadata.generation.unwrap_or_default();
+        let generation = if seen_to {
+            generation
+        } else {
+            record.observed_generation.min(generation - 1)
+        };
+        let state = state.clone();
+        let state = if claims::is_replacing(self.object, record) {
+            state.in_doubt()
+        } else {
+            state
+        };
+        let mut status = report::status(record, &state, self.blind(), generation, self.now());
+        status
+            .open_attempt
+            .take_if(|attempt| claims::is_ended(attempt, record));
+        status
     }
 
     /// Writes the status that says `state`, starting from `record`, if it differs from the object's.
@@ -541,29 +575,32 @@ impl<'a> Turn<'a> {
         };
         if status.user_id.is_some() {
             // What is known of a member is handed over when the object goes.
-            return match self.hold().await? {
-                Some(held) => self.write(&held, &status).await,
-                None => Ok(()),
-            };
+            if let Some(held) = self.hold().await? {
+                self.write(&held, &status).await?;
+            }
+            return Ok(());
         }
         let object = self.object;
-        self.write(object, &status).await
+        self.write(object, &status).await?;
+        Ok(())
     }
 
+    /// Writes the status if it differs. Whether it did.
     pub(super) async fn write(
         &mut self,
         object: &OrgInvite,
         status: &OrgInviteStatus,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         if object.status.as_ref() == Some(status) || !self.context.leadership.holds(self.term) {
-            return Ok(());
+            return Ok(false);
         }
         // A conflict or a deletion is planned again by its own event.
-        if let Written::Done(written) = self.context.writer.status(object, status).await? {
-            self.memory.wrote(written.as_ref());
-            self.context.events.changed(object, status);
-        }
-        Ok(())
+        let Written::Done(written) = self.context.writer.status(object, status).await? else {
+            return Ok(false);
+        };
+        self.memory.wrote(written.as_ref());
+        self.context.events.changed(object, status);
+        Ok(true)
     }
 
     pub(super) fn uid(&self) -> String {
@@ -576,6 +613,7 @@ impl<'a> Turn<'a> {
 pub(super) fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteStatus {
     OrgInviteStatus {
         attempt_id: Some(attempt.id.clone()),
+        open_attempt: None,
         resends: attempt.resends,
         invite_id: None,
         role: None,

@@ -215,7 +215,9 @@ impl Invites {
         self.store.get(key)
     }
 
-    fn count_for(&self, address: &Address) -> usize {
+    /// How many there are for an address.
+    #[must_use]
+    pub fn count_for(&self, address: &Address) -> usize {
         let index = self.index.read();
         index.0.get(&Some(address.clone())).map_or(0, Vec::len)
     }

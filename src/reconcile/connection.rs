@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use parking_lot::RwLock;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::observe::inviter;
 use crate::astro::budget::{Budget, Verb};
@@ -48,6 +49,8 @@ pub struct Connection {
     unread: RwLock<Unread>,
     /// Who sent the invitation that expires last of those that a POST answered with, and when it does.
     youngest: RwLock<Option<(String, Timestamp)>>,
+    /// When the Organization's OrgInvites were last counted.
+    counted: RwLock<Option<Instant>>,
     reading: JoinHandle<()>,
 }
 
@@ -103,6 +106,7 @@ impl Connection {
             token: RwLock::default(),
             unread: RwLock::default(),
             youngest: RwLock::default(),
+            counted: RwLock::default(),
             made_from,
             policy: RwLock::new(Arc::new(policy)),
             reading,
@@ -194,6 +198,16 @@ impl Connection {
     /// Notes what is known of that, or that it is acknowledged.
     pub fn set_unread(&self, unread: Unread) {
         *self.unread.write() = unread;
+    }
+
+    /// Whether to count the OrgInvites anew: not more often than each `interval`.
+    pub fn is_to_count(&self, interval: Duration) -> bool {
+        let mut counted = self.counted.write();
+        let due = counted.is_none_or(|at| at.elapsed() >= interval);
+        if due {
+            *counted = Some(Instant::now());
+        }
+        due
     }
 
     /// Who may invite whom as what.

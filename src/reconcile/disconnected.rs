@@ -46,9 +46,10 @@ pub async fn reconcile(
             other.uid() != object.uid()
                 && other.metadata.deletion_timestamp.is_none()
                 && other.spec.organization_ref == object.spec.organization_ref
+                // The way out is not for another namespace to close.
+                && (!retain || other.metadata.namespace == object.metadata.namespace)
         };
-        if nothing
-            && !retain
+        if (nothing || retain)
             && claims::recorded(object).is_some()
             && saying.reason != Reason::OrganizationNotFound
             && context.invites.for_address(address).iter().any(heir)

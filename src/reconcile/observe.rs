@@ -15,7 +15,7 @@ use crate::plan::{Doubt, Found, Lookup, Named, Observation, Sight};
 use crate::resources::org_invite::{Attempt, INVITE_ID_ANNOTATION, Inviter};
 use crate::resources::{Address, OrgInviteStatus};
 
-/// How old a reading may be for a first e-mail: whoever is not in it may have come in by another way since.
+/// How old a reading may be for an e-mail that no recorded invitation is the reason of: whoever is not in it may have come in by another way since.
 const FRESH: Duration = Duration::from_mins(5);
 
 impl Turn<'_> {
@@ -65,8 +65,7 @@ impl Turn<'_> {
         observed.term_settled = !early && begun >= self.term.began + self.context.timing.settle;
         observed.settled = !early && begun >= self.settled_from();
         observed.sight = match person {
-            None if record.invite_id.is_none()
-                && open.is_none()
+            None if (record.invite_id.is_none() || open.is_some())
                 && self.connection.directory.age() > FRESH =>
             {
                 Sight::NotYet
@@ -77,9 +76,10 @@ impl Turn<'_> {
             Some(Person::Unidentified) => Sight::Unidentified,
             Some(Person::Pending { invites, role }) => self.pending(&invites, role, record),
         };
-        let shown = |found: &Found| self.memory.unlisted.as_ref() == Some(&found.id);
-        if matches!(&observed.sight, Sight::Pending(found) if found.iter().any(shown)) {
-            self.memory.unlisted = None;
+        if let Sight::Pending(found) = &observed.sight {
+            let is_shown = |id: &str| found.iter().any(|found| found.id == id);
+            self.memory.unlisted.take_if(|id| is_shown(id));
+            self.memory.gone.take_if(|(id, _)| is_shown(id));
         }
         if observed.sight == Sight::Absent
             && open.is_none()

@@ -93,9 +93,22 @@ async fn attend(
     let address = match Address::parse(&object.spec.email) {
         Ok(address) => address,
         Err(error) => {
-            let message = format!(
-                "{error}. The e-mail cannot be changed: delete this object and create another one"
-            );
+            let deleting = object.metadata.deletion_timestamp.is_some();
+            let retain = object.spec.deletion_policy == DeletionPolicy::Retain;
+            // Nothing is ever sent to such an address, whatever its annotation says.
+            if deleting && (retain || claims::recorded(object).is_none()) {
+                context.writer.release(object).await?;
+                return Ok(Action::await_change());
+            }
+            let message = if deleting {
+                format!(
+                    "{error}, so that what is recorded cannot be taken back. With deletionPolicy Retain the object goes without"
+                )
+            } else {
+                format!(
+                    "{error}. The e-mail cannot be changed: delete this object and create another one"
+                )
+            };
             return say(
                 context,
                 object,
@@ -107,7 +120,8 @@ async fn attend(
             .await;
         }
     };
-    if claims::recorded(object).is_some() && !has_finalizer(object) {
+    let needs_it = claims::recorded(object).is_some() || claims::lost(object).is_some();
+    if needs_it && !has_finalizer(object) {
         // Whoever replaces an object may drop it: what is recorded is taken back or handed over when it goes.
         match context.writer.hold(object).await? {
             Written::Done(held) if !has_finalizer(&held) => tracing::warn!(
@@ -118,14 +132,18 @@ async fn attend(
         }
     }
     let connection = match context.link(&term, &object.spec.organization_ref.name) {
-        Link::Up(connection) => connection,
-        Link::Down(saying) => {
+        Link::Up(connection) => is_elsewhere(object, &connection).map_or(Ok(connection), Err),
+        Link::Down(saying) => Err(saying),
+        // What comes up triggers everybody.
+        Link::NotYet => return Ok(Action::await_change()),
+    };
+    let connection = match connection {
+        Ok(connection) => connection,
+        Err(saying) => {
             return disconnected::reconcile(context, &term, object, &address, saying)
                 .await
                 .map(|action| until_expiry(action, object, Timestamp::now()));
         }
-        // What comes up triggers everybody.
-        Link::NotYet => return Ok(Action::await_change()),
     };
     if !context.knows_namespace(&object.namespace().unwrap_or_default()) {
         // Its labels decide; its own event comes, and triggers this object.
@@ -134,7 +152,10 @@ async fn attend(
     let memory = term.memory(&connection.organization_id, &address);
     // Waiting here would keep a turn from others.
     let Ok(mut locked) = memory.try_lock() else {
-        return Ok(Action::requeue(IN_USE));
+        // Of many, not all at once: what changes triggers them.
+        let others = context.invites.count_for(&address);
+        let share = u32::try_from(others / 32).unwrap_or(u32::MAX);
+        return Ok(Action::requeue(IN_USE.saturating_mul(share + 1)));
     };
     let outcome = take_turn(key, context, &connection, &term, &address, &mut locked).await;
     let refused_until = locked.refused.as_ref().and_then(|refused| refused.until);
@@ -147,6 +168,22 @@ async fn attend(
             Some(until) if action == Action::await_change() => requeue_at(until),
             _ => action,
         }
+    })
+}
+
+/// What to say of an object whose record is of another organization in Astro, as when its Organization was removed by
+/// force and created anew for another one: nothing that this one shows says anything of it.
+fn is_elsewhere(object: &OrgInvite, connection: &Connection) -> Option<Saying> {
+    let (present, name) = (
+        &connection.organization_id,
+        &object.spec.organization_ref.name,
+    );
+    let recorded = object.status.as_ref()?.organization_id.as_ref()?;
+    (claims::recorded(object).is_some() && recorded != present).then(|| Saying {
+        reason: Reason::OrganizationNotReady,
+        message: format!(
+            "Organization {name} is for the organization {present}, and what is recorded here is of {recorded}. Create the Organization for {recorded} again under that name, or delete this object with deletionPolicy Retain"
+        ),
     })
 }
 
@@ -190,6 +227,12 @@ async fn take_turn(
         .into_iter()
         .filter(|other| other.metadata.uid != object.metadata.uid)
         .collect();
+    let is_known =
+        |other: &Arc<OrgInvite>| context.knows_namespace(&other.namespace().unwrap_or_default());
+    if !others.iter().all(is_known) {
+        // Nor is it known what those may do.
+        return Ok(Action::requeue(CACHE_LAG));
+    }
     let mut turn = Turn {
         context,
         connection,
@@ -210,6 +253,11 @@ pub(super) async fn say(
     let recorded = object.status.clone().unwrap_or_default();
     let told = conditions::find(&recorded.conditions, "Accepted");
     let blind = told.is_some_and(|accepted| accepted.status == "Unknown");
+    let state = if claims::is_replacing(object, &recorded) {
+        state.in_doubt()
+    } else {
+        state
+    };
     let status = report::status(
         &recorded,
         &state,
@@ -320,6 +368,9 @@ impl Turn<'_> {
         }
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());
         let inherited = inherited.map(|status| self.inheritable(status));
+        // One that is closed says nothing, whoever writes it back.
+        let counts = open.is_some() || copied;
+        let attempt = attempt.filter(|_| counts);
         self.act(plan, record, attempt, inherited, begun).await
     }
 

@@ -204,6 +204,8 @@ fn needed_by(name: &str, context: &Context) -> usize {
         .all()
         .iter()
         .filter(|object| object.spec.organization_ref.name == name && has_finalizer(object))
+        // Whoever may create an object may give it a finalizer.
+        .filter(|object| claims::holds(object))
         .count()
 }
 

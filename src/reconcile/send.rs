@@ -9,12 +9,13 @@ use rand::distr::Alphanumeric;
 use tokio::time::Instant;
 
 use super::act::closed;
+use super::connection::{Connection, Link, Policy};
 use super::events::Deed;
 use super::memory::Underway;
 use super::observe::inviter;
 use super::org_invite::Turn;
 use super::report;
-use super::write::Written;
+use super::write::{Written, has_finalizer};
 use crate::astro::budget::{Class, Verb};
 use crate::astro::directory::backoff;
 use crate::astro::{self, Invite, Refusal};
@@ -30,6 +31,9 @@ use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 const STATUS_TRIES: u32 = 6;
 /// For how long what was sent for an object that is gone is tried to take back before it is left to a person.
 const ORPHAN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long its place in line may be away, at most.
+const ORPHAN_LINE: Duration = Duration::from_mins(1);
 
 /// What became of the record of an attempt.
 enum Recorded {
@@ -84,6 +88,7 @@ impl Turn<'_> {
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
+        let policy = self.connection.policy();
         // Before the patch, whose answer may be lost.
         self.memory.underway = Some(Underway {
             attempt: attempt.id.clone(),
@@ -100,12 +105,24 @@ impl Turn<'_> {
             return Ok(Action::await_change());
         };
         self.memory.wrote(object.as_ref());
-        let Some(replaced) = attempt.replaces.clone() else {
-            return self.post(*object, record, &attempt).await;
-        };
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
+        if !self.is_for(&policy) {
+            // Nothing of it happened yet.
+            let record = OrgInviteStatus {
+                attempt_id: Some(attempt.id.clone()),
+                open_attempt: None,
+                ..record.clone()
+            };
+            if let Recorded::Done = self.tell(*object, &attempt, &record).await {
+                self.memory.underway = None;
+            }
+            return Ok(Action::await_change());
+        }
+        let Some(replaced) = attempt.replaces.clone() else {
+            return self.post(*object, record, &attempt).await;
+        };
         let answer = self.delete(&replaced).await;
         let asked = attempt.request != record.last_resend_request;
         match answer {
@@ -127,12 +144,11 @@ impl Turn<'_> {
                     let message = format!(
                         "The invitation could not be taken back for a new one in its place: {error}. It is tried again while Astro shows it"
                     );
-                    let state = State::Obscured(Saying {
+                    let state = State::Progressing(Saying {
                         reason: Reason::RevokeFailed,
                         message,
                     });
-                    let status = self.status(record, &state);
-                    self.write(&object, &status).await?;
+                    self.tell_unfinished(*object, record, &attempt, state).await;
                 }
                 return Ok(self.again());
             }
@@ -143,14 +159,59 @@ impl Turn<'_> {
             return self.post(*object, record, &attempt).await;
         }
         self.memory.underway = Some(Underway {
-            attempt: attempt.id,
+            attempt: attempt.id.clone(),
             deleted: true,
         });
         self.connection.directory.want(
             Instant::now() + self.context.timing.listing_delay,
             self.address.clone(),
         );
+        let state = State::Progressing(Saying {
+            reason: Reason::Replacing,
+            message: "The invitation was taken back, and the one in its place goes out once the organization was read again".to_owned(),
+        });
+        self.tell_unfinished(*object, record, &attempt, state).await;
         Ok(Action::await_change())
+    }
+
+    /// Writes and tells `state` while it is not known what becomes of `attempt`.
+    async fn tell_unfinished(
+        &mut self,
+        object: OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        state: State,
+    ) {
+        if self.context.leadership.holds(self.term) {
+            let status = self.unfinished(record, attempt, state);
+            self.tell(object, attempt, &status).await;
+        }
+    }
+
+    /// The status that says so.
+    fn unfinished(
+        &self,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        state: State,
+    ) -> OrgInviteStatus {
+        let state = if attempt.replaces.is_some() {
+            state.in_doubt()
+        } else {
+            state
+        };
+        OrgInviteStatus {
+            open_attempt: Some(Box::new(attempt.clone())),
+            ..self.status(record, &state)
+        }
+    }
+
+    /// Whether the Organization still says what was planned for: it may have been suspended while the attempt was
+    /// written.
+    fn is_for(&self, policy: &Policy) -> bool {
+        let name = &self.object.spec.organization_ref.name;
+        let same = |now: &Connection| now.id == self.connection.id && *now.policy() == *policy;
+        matches!(self.context.link(self.term, name), Link::Up(now) if same(&now))
     }
 
     /// The DELETE of the invitation to replace was refused: nothing happened, and no POST was sent. An
@@ -174,7 +235,7 @@ impl Turn<'_> {
             }
             State::Unchanged
         } else {
-            self.refused(refusal, Verb::Delete)
+            self.refused(refusal, Verb::Delete, false)
         };
         let record = if unseen {
             record.clone()
@@ -184,7 +245,11 @@ impl Turn<'_> {
                 ..record.clone()
             }
         };
-        let status = self.status(&record, &state);
+        let status = if unseen {
+            self.unfinished(&record, attempt, state)
+        } else {
+            self.status(&record, &state)
+        };
         let written = self.tell(object.clone(), attempt, &status).await;
         if !unseen && matches!(written, Recorded::Done) {
             self.memory.underway = None;
@@ -241,7 +306,7 @@ impl Turn<'_> {
             }
             Err(astro::Error::Refused(refusal)) => {
                 tracing::warn!(%refusal, "Astro refused the invitation");
-                let state = self.refused(&refusal, Verb::Post);
+                let state = self.refused(&refusal, Verb::Post, attempt.replaces.is_some());
                 let status = self.status(&closed(record, attempt), &state);
                 self.tell(object, attempt, &status).await;
                 Ok(self.again())
@@ -252,14 +317,11 @@ impl Turn<'_> {
                 let message = format!(
                     "It is not known whether the invitation went out: {error}. Nothing is sent until it has had time to arrive and the organization was read again"
                 );
-                let status = self.status(
-                    record,
-                    &State::Obscured(Saying {
-                        reason: Reason::Settling,
-                        message,
-                    }),
-                );
-                self.write(&object, &status).await?;
+                let state = State::Obscured(Saying {
+                    reason: Reason::Settling,
+                    message,
+                });
+                self.tell_unfinished(object, record, attempt, state).await;
                 Ok(self.again())
             }
         }
@@ -322,12 +384,9 @@ impl Turn<'_> {
             inviter: inviter(invite),
             ..record.clone()
         };
-        let mut status = self.status(&record, &State::Invited);
-        if attempt.role != self.object.spec.role {
-            // Edited meanwhile: the next plan sees to it.
-            status.observed_generation = self.not_yet(&record);
-        }
-        status
+        // When it was edited meanwhile, the next plan sees to it.
+        let seen_to = attempt.role == self.object.spec.role;
+        self.status_of(&record, &State::Invited, seen_to)
     }
 
     /// Rule 7: the record of what was sent is written, and what was sent is revoked when its object is gone.
@@ -347,7 +406,7 @@ impl Turn<'_> {
         }
     }
 
-    /// Writes and tells that the attempt sent nothing.
+    /// Writes and tells what came of the attempt.
     async fn tell(
         &mut self,
         object: OrgInvite,
@@ -360,15 +419,15 @@ impl Turn<'_> {
             Recorded::Superseded | Recorded::Gone => {}
             Recorded::Not => {
                 tracing::error!(
-                    "that nothing was sent could not be written: it settles like an e-mail whose outcome is unknown"
+                    "what came of the attempt could not be written: it settles like an e-mail whose outcome is unknown"
                 );
             }
         }
         written
     }
 
-    /// Rule 7: what came of an attempt is written with a resource version, again after a conflict while the annotation is
-    /// still this attempt.
+    /// Rule 7: what came of an attempt is written with a resource version, again after a conflict while it is still the
+    /// object's last one, also when somebody removed its annotation.
     async fn record(
         &mut self,
         mut object: OrgInvite,
@@ -390,12 +449,18 @@ impl Turn<'_> {
             }
             match self.context.writer.read(&object).await {
                 Ok(Some(fresh)) => {
-                    let same =
-                        matches!(claims::attempt(&fresh), Some(Ok(now)) if now.id == attempt.id);
-                    if !same {
+                    let same = match claims::annotated(&fresh) {
+                        Some(Ok(now)) if now.id == attempt.id => true,
+                        Some(Ok(now)) if !claims::is_closed(&now, &fresh) => false,
+                        Some(Err(_)) => false,
+                        _ => !claims::is_closed(attempt, &fresh),
+                    };
+                    // Nor is one opened again that a later term has closed.
+                    let opens = status.attempt_id.as_ref() != Some(&attempt.id);
+                    if !same || (opens && claims::is_closed(attempt, &fresh)) {
                         return Recorded::Superseded;
                     }
-                    object = fresh;
+                    object = self.held(fresh).await;
                 }
                 Ok(None) => return Recorded::Gone,
                 Err(error) => tracing::warn!(%error, "the OrgInvite cannot be read"),
@@ -404,15 +469,31 @@ impl Turn<'_> {
         Recorded::Not
     }
 
+    /// The object with the finalizer, which goes with the annotation when somebody replaces an object: rule 9.
+    async fn held(&mut self, object: OrgInvite) -> OrgInvite {
+        if has_finalizer(&object) || object.metadata.deletion_timestamp.is_some() {
+            return object;
+        }
+        match self.context.writer.hold(&object).await {
+            Ok(Written::Done(held)) => *held,
+            Ok(Written::Conflict | Written::Gone) | Err(_) => object,
+        }
+    }
+
     /// The object of a just sent invite is gone: nobody would take it back.
     async fn revoke_orphan(&mut self, invite: &Invite) {
         let began = Instant::now();
         let mut failures = 0;
         let why = loop {
             let budget = &self.connection.budget;
-            // Another turn is not held up for long.
+            // Other turns are not held up for long.
             let place = budget.reserve(Verb::Delete, Class::First, &invite.id);
-            if failures > 0 && place > began + ORPHAN_PATIENCE {
+            let patience = if failures == 0 {
+                ORPHAN_LINE
+            } else {
+                ORPHAN_PATIENCE
+            };
+            if place > began + patience {
                 break "Astro's limits leave no time for it".to_owned();
             }
             budget.wait(Verb::Delete, Class::First, &invite.id).await;

@@ -174,3 +174,44 @@ fn outcome(answer: Result<Stored<OrgInvite>, kube::Error>) -> Result<Written, Er
         Err(error) => Err(error.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use tokio::time::{Instant, sleep};
+    use tower::{BoxError, service_fn};
+
+    use super::*;
+
+    /// Each of a thousand objects may have a megabyte of them.
+    #[tokio::test(start_paused = true)]
+    async fn finalizers_that_are_read_anew_are_written_one_at_a_time() {
+        for (theirs, seconds) in [("", 4), ("example.com/theirs", 1)] {
+            let object: OrgInvite = serde_json::from_value(json!({
+                "metadata": {
+                    "namespace": "team", "name": "jane", "resourceVersion": "1",
+                    "finalizers": [FINALIZER, theirs],
+                },
+                "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+            }))
+            .unwrap();
+            let stored = serde_json::to_vec(&object).unwrap();
+            let slow = service_fn(move |_: Request<Body>| {
+                let stored = Body::from(stored.clone());
+                async {
+                    sleep(Duration::from_secs(1)).await;
+                    Ok::<_, BoxError>(Response::new(stored))
+                }
+            });
+            let writer = Writer::new(Client::new(slow, "default"));
+            let began = Instant::now();
+            let (held, released) = tokio::join!(writer.hold(&object), writer.release(&object));
+            assert!(matches!(held, Ok(Written::Done(_))), "{held:?}");
+            assert!(matches!(released, Ok(Written::Done(_))), "{released:?}");
+            assert_eq!(began.elapsed().as_secs(), seconds, "{theirs:?}");
+        }
+    }
+}

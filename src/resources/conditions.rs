@@ -69,7 +69,7 @@ pub fn merge(
                 status: claim.status.to_owned(),
                 reason: claim.reason.as_str().to_owned(),
                 message: claim.message.clone(),
-                observed_generation: Some(generation),
+                observed_generation: Some(generation.max(0)),
                 last_transition_time: before.map_or_else(
                     || Time(now),
                     |condition| condition.last_transition_time.clone(),

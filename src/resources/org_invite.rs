@@ -111,7 +111,7 @@ pub struct OrgInviteSpec {
 
     /// The Organization to invite to. It cannot be changed.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("organizationRef cannot be changed: create another OrgInvite for the other organization and delete this one"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("organizationRef cannot be changed: create another OrgInvite for the other organization and delete this one, with deletionPolicy Retain where the invitation shall stay"))]
     pub organization_ref: OrganizationRef,
 
     /// What deleting this object does with the invitation: Delete takes it back, Retain leaves it
@@ -159,7 +159,8 @@ const fn default_max_resends() -> u32 {
 }
 
 /// A reference to an `Organization`.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
+#[x_kube(validation = Rule::new("self.name.matches('^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$')").message("organizationRef.name must be the name of an Organization: lower-case letters, digits, - and ."))]
 pub struct OrganizationRef {
     /// Name of the Organization.
     #[serde(default = "default_organization")]
@@ -195,6 +196,15 @@ pub struct OrgInviteStatus {
     /// the annotation iam.astronomer.io/attempt, the outcome of that attempt is not known yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt_id: Option<String>,
+
+    /// The attempt whose outcome was not known when this was written, as its annotation had it: whoever replaces an
+    /// object with kubectl replace may drop its annotations.
+    #[serde(
+        default,
+        deserialize_with = "super::readable",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub open_attempt: Option<Box<Attempt>>,
 
     /// ID of the Astro organization that the invitation belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -294,11 +304,15 @@ pub struct Inviter {
 /// The write-ahead record of one e-mail, kept in the annotation [`ATTEMPT_ANNOTATION`].
 ///
 /// It says for whom and as what, since the spec may be edited while the outcome is open.
-#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct Attempt {
-    /// Random; the attempt is open until `status.attemptId` equals it.
+    /// Random; the attempt is open until status.attemptId equals it.
     pub id: String,
+    /// status.attemptId when it was made, empty before the first: once that is another one, it is an old attempt that
+    /// somebody wrote back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<String>,
     /// UID of the object that it was made for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<String>,
@@ -309,10 +323,10 @@ pub struct Attempt {
     /// The invitation that this one takes the place of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
-    /// `status.resends` once it is sent.
+    /// status.resends once it is sent.
     #[serde(default)]
     pub resends: u32,
-    /// `status.lastResendRequest` once it is sent.
+    /// status.lastResendRequest once it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
 }

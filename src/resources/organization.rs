@@ -9,8 +9,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::org_invite::Inviter;
 use crate::astro::Role;
@@ -64,6 +65,12 @@ pub const DEFAULT_SYNC_INTERVAL: &str = "5m";
         json_path = ".status.invites.stalled"
     ),
     printcolumn(
+        name = "Suspended",
+        type_ = "boolean",
+        description = "Whether nothing in Astro is changed.",
+        json_path = ".spec.suspend"
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
@@ -92,8 +99,8 @@ pub struct OrganizationSpec {
     /// How often the organization's people are read, between 1s and 24h; where the token may not list
     /// users, how often each pending invitation is looked at.
     #[serde(default = "default_sync_interval")]
-    #[schemars(length(max = 16))]
-    #[x_kube(validation = Rule::new("self.matches('^([0-9]+(h|m|s))+$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("syncInterval must be a duration between 1s and 24h, such as 5m or 1h30m"))]
+    #[schemars(length(min = 2, max = 16))]
+    #[x_kube(validation = Rule::new("self.matches('^([0-9]+h)?([0-9]+m)?([0-9]+s)?$') && duration(self) >= duration('1s') && duration(self) <= duration('24h')").message("syncInterval must be a duration between 1s and 24h, such as 5m or 1h30m"))]
     pub sync_interval: String,
 
     /// The emergency switch: while it is true, Astro is read and nothing in it is changed. Each
@@ -144,12 +151,16 @@ fn default_secret_key() -> String {
 pub struct AllowRule {
     /// The namespaces that the rule is for, by their labels; `{}` means every namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "selector")]
     pub namespace_selector: Option<LabelSelector>,
 
     /// The namespaces that the rule is for, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256), inner(length(min = 1, max = 63)))]
-    #[x_kube(validation = Rule::new("size(self) > 0").message("namespaces needs at least one name"))]
+    #[x_kube(
+        validation = Rule::new("size(self) > 0").message("namespaces needs at least one name"),
+        validation = Rule::new("self.all(name, name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$'))").message("each of namespaces must be the whole name of one, without wildcards; namespaceSelector takes several by their labels")
+    )]
     pub namespaces: Option<Vec<String>>,
 
     /// The roles that may be given.
@@ -166,6 +177,21 @@ pub struct AllowRule {
         validation = Rule::new(r"self.all(domain, domain.matches(r'^(\*\.)?([\p{L}\p{N}]([\p{L}\p{N}\p{M}-]{0,61}[\p{L}\p{N}\p{M}])?\.)+[\p{L}\p{N}\p{M}-]{2,63}$'))").message("each of emailDomains must be a domain such as example.com, or *.example.com for the domains below it")
     )]
     pub email_domains: Option<Vec<String>>,
+}
+
+/// The schema of a label selector, without those that would select nothing because they cannot be read.
+fn selector(generator: &mut SchemaGenerator) -> Schema {
+    let mut schema = <Option<LabelSelector>>::json_schema(generator);
+    if let Some(expressions) = schema.pointer_mut("/properties/matchExpressions") {
+        expressions["maxItems"] = json!(16);
+        expressions["items"]["properties"]["operator"]["enum"] =
+            json!(["In", "NotIn", "Exists", "DoesNotExist"]);
+        expressions["items"]["x-kubernetes-validations"] = json!([{
+            "rule": "(self.operator in ['In', 'NotIn']) == (has(self.values) && size(self.values) > 0)",
+            "message": "In and NotIn need values, Exists and DoesNotExist have none",
+        }]);
+    }
+    schema
 }
 
 /// Keeps an Organization while OrgInvites hold an invitation or a member of it. Set at first sight.

@@ -77,6 +77,9 @@ reasons! {
         /// The next e-mail to the address waits, so that nobody gets several at once. It goes out by
         /// itself at the time in the message.
         Spacing,
+        /// The invitation was taken back for a new one in its place, which goes out by itself once the organization was
+        /// read again.
+        Replacing,
         /// A new invitation is asked for, but Astro's list does not show the pending one. It is
         /// replaced once the list does.
         NotListed,

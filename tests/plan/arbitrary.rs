@@ -144,6 +144,7 @@ prop_compose! {
             resends,
             request: request.map(str::to_owned),
             uid: None,
+            after: None,
         }
     }
 }
@@ -201,6 +202,7 @@ prop_compose! {
         forged in proptest::bool::weighted(0.3),
         record in record(),
         (held, inherits, shared, copied) in flags(),
+        from_retain in any::<bool>(),
         own_invite in any::<bool>(),
         heir in select(vec![Heir::None, Heir::Waiting, Heir::Recorded]),
         observed in observation(),
@@ -215,7 +217,7 @@ prop_compose! {
         let Observation { sight, settled, term_settled, lookup, named, next_look, doubt } = observed;
         Case {
             deleting, retain, closing, role, resend_when, max_resends, asked, open, copied, record,
-            own_invite, held, inherits, heir, shared, sight, settled, term_settled, lookup, named,
+            own_invite, held, inherits, from_retain, heir, shared, sight, settled, term_settled, lookup, named,
             next_look, doubt, own, now: now(), namespace: "here",
         }
     }

@@ -542,6 +542,16 @@ fn attempt_open_whose_post_was_not_sent() {
     let in_line = now() + 3.seconds();
     table(vec![
         (
+            "nothing is replaced: the answer to its patch was lost",
+            Case {
+                open: attempt(None),
+                record: OrgInviteStatus::default(),
+                ..unsent(Lookup::NotAsked)
+            },
+            Step::Abandon,
+            "Unchanged",
+        ),
+        (
             "still there",
             unsent(Lookup::Exists),
             replace_again(None),

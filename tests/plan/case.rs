@@ -44,6 +44,8 @@ pub struct Case {
     pub held: bool,
     /// Whether that one hands over.
     pub inherits: bool,
+    /// Whether that one has deletionPolicy Retain.
+    pub from_retain: bool,
     pub heir: Heir,
     /// Whether another object records [`SHARED`].
     pub shared: bool,
@@ -75,6 +77,7 @@ impl Default for Case {
             own_invite: true,
             held: false,
             inherits: false,
+            from_retain: false,
             heir: Heir::None,
             shared: false,
             sight: Sight::Absent,
@@ -96,7 +99,10 @@ impl Case {
         let other: OrgInvite = serde_json::from_value(serde_json::json!({
             "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
             "metadata": {"name": "other-elsewhere", "namespace": "elsewhere"},
-            "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
+            "spec": {
+                "email": "jane@example.com", "role": "ORGANIZATION_MEMBER",
+                "deletionPolicy": if self.from_retain { "Retain" } else { "Delete" },
+            },
         }))
         .unwrap();
         let standing = Standing {
@@ -183,6 +189,7 @@ pub fn attempt(replaces: Option<&str>) -> Option<Attempt> {
     Some(Attempt {
         id: "a2".to_owned(),
         uid: None,
+        after: None,
         email: "jane@example.com".to_owned(),
         role: MEMBER,
         replaces: replaces.map(str::to_owned),

@@ -229,6 +229,31 @@ fn deletion_with_retain() {
                 sight: Sight::Unreadable("503".to_owned()),
                 ..has()
             },
+            Step::Rest,
+            "HandingOver",
+        ),
+        (
+            "nobody knows whether an e-mail is on its way, and somebody would send another one",
+            Case {
+                open: attempt(None),
+                record: OrgInviteStatus::default(),
+                heir: Heir::Waiting,
+                sight: Sight::Blind,
+                own: over(),
+                ..has()
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "the same, and nobody would",
+            Case {
+                open: attempt(None),
+                record: OrgInviteStatus::default(),
+                sight: Sight::Blind,
+                own: over(),
+                ..has()
+            },
             Step::Release,
             "Unchanged",
         ),
@@ -372,7 +397,11 @@ fn deletion_of_who_was_a_member() {
         ("who had accepted", invited(Heir::None), release()),
         ("and somebody waits", invited(Heir::Waiting), hand_over()),
         ("with Retain", retained(Sight::Absent), hand_over()),
-        ("the way out", retained(unreadable()), release()),
+        (
+            "nor is Astro needed for it",
+            retained(unreadable()),
+            hand_over(),
+        ),
         (
             "who was asked again",
             Case {

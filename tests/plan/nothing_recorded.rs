@@ -232,6 +232,29 @@ fn nothing_recorded() {
             "Unchanged",
         ),
         (
+            "a holder hands over, but Astro cannot be reached",
+            Case {
+                held: true,
+                inherits: true,
+                sight: Sight::Unreadable("503".to_owned()),
+                ..new()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "the same, and the holder calls nobody",
+            Case {
+                held: true,
+                inherits: true,
+                from_retain: true,
+                sight: Sight::Unreadable("503".to_owned()),
+                ..new()
+            },
+            Step::Inherit,
+            "Unchanged",
+        ),
+        (
             "a holder hands over what is gone",
             Case {
                 held: true,

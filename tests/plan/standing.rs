@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use orginvite_operator::astro::Role;
 use orginvite_operator::claims::{Heir, is_open, standing};
 use orginvite_operator::resources::OrgInvite;
-use orginvite_operator::resources::org_invite::ATTEMPT_ANNOTATION;
+use orginvite_operator::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt};
 use serde_json::json;
 
 /// An object that was created at that second and has nothing.
@@ -252,6 +252,41 @@ fn which_attempts_are_open() {
     assert!(is_open(&open(own.clone())));
     assert!(is_open(&annotated(own.clone(), "{")), "nobody can tell");
     assert!(!is_open(&sent_by(own.clone(), "another")), "a copy");
+    let known = |object: &OrgInvite, closed: Option<&str>| {
+        let mut object = object.clone();
+        let status = object.status.get_or_insert_default();
+        status.attempt_id = closed.map(str::to_owned);
+        status.open_attempt = Some(Box::new(Attempt {
+            id: "a2".to_owned(),
+            after: Some("a1".to_owned()),
+            uid: own.uid(),
+            email: "jane@example.com".to_owned(),
+            role: Role::OrganizationMember,
+            replaces: None,
+            resends: 0,
+            request: None,
+        }));
+        object
+    };
+    assert!(
+        is_open(&known(&own, Some("a1"))),
+        "its annotation was removed"
+    );
+    let old = known(&open(own.clone()), Some("a1"));
+    assert!(is_open(&old), "or an old one was written back");
+    for closed in ["a2", "a3"] {
+        assert!(!is_open(&known(&own, Some(closed))), "{closed} is known");
+    }
+    let written = known(&own, None).status.unwrap().open_attempt.unwrap();
+    let mut again = annotated(own.clone(), &serde_json::to_string(&written).unwrap());
+    for (closed, is) in [(Some("a1"), true), (Some("a2"), false), (Some("a3"), false)] {
+        again.status.get_or_insert_default().attempt_id = closed.map(str::to_owned);
+        assert_eq!(
+            is_open(&again),
+            is,
+            "the second one while {closed:?} is known"
+        );
+    }
     let mut closed = open(own);
     closed.status.get_or_insert_default().attempt_id = Some("a1".to_owned());
     assert!(!is_open(&closed));

@@ -35,7 +35,7 @@ impl Calls {
                 *self.clock.lock() = Some((date, Instant::now()));
                 answer
             }
-            Err(Failure::Status(429)) => Err(refused(429)),
+            Err(Failure::Status(status @ 400..500)) => Err(refused(status)),
             Err(failure) => Err(Error::Unknown {
                 message: "no answer".to_owned(),
                 status: match failure {
@@ -180,9 +180,13 @@ impl State {
         self.log(format!("DELETE of {id} by {who}: {heard}"));
         self.count(format!("DELETE {heard}"));
         if answer.is_ok() {
-            let undone = self.astro.undone.take();
-            if let Some(Undone::Everywhere) = undone {
-                return answer;
+            match self.astro.undone.take() {
+                Some(Undone::Everywhere) => return answer,
+                Some(Undone::ButForTheLists) => {
+                    self.hide(id);
+                    return answer;
+                }
+                None => {}
             }
             if invitation.standing == Standing::Live {
                 self.astro.end(id, Standing::Revoked);
@@ -190,10 +194,16 @@ impl State {
                 self.astro.forget(id);
             }
             self.people_changed(&invitation.address);
-            if let Some(Undone::ButForTheLists) = undone {
-                self.astro.end(id, invitation.standing);
-            }
         }
         answer
+    }
+
+    /// No list shows the invitation any more, until something changes of the person; it can still be accepted.
+    pub fn hide(&mut self, id: &str) {
+        let invitation = self.astro.invitation(id).cloned().unwrap();
+        self.log(format!("no list shows {id}"));
+        self.astro.end(id, Standing::Revoked);
+        self.people_changed(&invitation.address);
+        self.astro.end(id, invitation.standing);
     }
 }

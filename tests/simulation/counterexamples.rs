@@ -16,7 +16,9 @@ use crate::ledger::recorded;
 use crate::network::{Answer, Call, Fate};
 use crate::organization::{Again, Habits, Standing, Undone};
 use crate::process::Process;
-use crate::stage::{ADMIN, EMAIL, MEMBER, late, late_and_unheard, play, seconds, unheard};
+use crate::stage::{
+    ADMIN, EMAIL, MEMBER, late, late_and_unheard, lost, play, refused, seconds, unheard,
+};
 use crate::users::{named, spec};
 use crate::{LISTING_DELAY, SETTLE};
 
@@ -82,13 +84,7 @@ fn an_open_attempt_holds_the_address() {
 fn a_refusal_closes_the_attempt() {
     play(Habits::PLAIN, async |world| {
         let _operator = Process::start(&world, "P0");
-        world.next(
-            Call::Post,
-            Fate {
-                effect: None,
-                answer: Answer::Status(429, Duration::from_millis(10)),
-            },
-        );
+        world.next(Call::Post, refused(429));
         world.create("jane", MEMBER);
         world
             .until("an invitation", SETTLE / 2, |state| {
@@ -187,6 +183,42 @@ fn a_first_e_mail_waits_for_a_pass() {
         world.next(Call::List, late(Duration::from_secs(5)));
         world.create("jane", MEMBER);
         let _operator = Process::start(&world, "P0");
+        world.says("jane", "AlreadyMember").await;
+        assert_eq!(world.emails(), 0);
+    });
+}
+
+/// Rule 5. Nor is anything sent by what a pass showed long ago: the person may have come in by another way since.
+#[test]
+fn a_first_e_mail_waits_for_a_young_pass() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.sync_interval = Duration::from_hours(1));
+        let _operator = Process::start(&world, "P0");
+        seconds(400).await;
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        world.end("x1", Standing::Accepted);
+        world.create("jane", MEMBER);
+        world.says("jane", "AlreadyMember").await;
+        assert_eq!(world.emails(), 0);
+    });
+}
+
+/// Rule 5. The same for an e-mail that is sent again, which something held up after its attempt had settled.
+#[test]
+fn an_e_mail_that_is_sent_again_waits_for_a_young_pass() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.sync_interval = Duration::from_hours(1));
+        let operator = Process::start(&world, "P0");
+        world.next(Call::Post, lost());
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 1).await;
+        operator.suspend(true);
+        // A pass has shown nobody.
+        world.says("jane", "Suspended").await;
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        world.end("x1", Standing::Accepted);
+        seconds(400).await;
+        operator.suspend(false);
         world.says("jane", "AlreadyMember").await;
         assert_eq!(world.emails(), 0);
     });

@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
-use orginvite_operator::resources::org_invite::DeletionPolicy;
+use kube::ResourceExt;
+use orginvite_operator::resources::org_invite::{ATTEMPT_ANNOTATION, DeletionPolicy};
 
 use crate::network::{Answer, Call, Fate};
 use crate::organization::{Ended, Habits, Standing};
 use crate::process::Process;
-use crate::stage::{ADMIN, EMAIL, MEMBER, OWNER, play, seconds, unheard};
-use crate::users::named;
-use crate::{LISTING_DELAY, SETTLE};
+use crate::stage::{
+    ADMIN, EMAIL, MEMBER, OWNER, late, late_and_unheard, play, refused, seconds, unheard,
+};
+use crate::users::{named, spec};
+use crate::{LISTING_DELAY, SETTLE, settled};
 
 const LIFETIME: Duration = Duration::from_mins(15);
 
@@ -228,13 +231,7 @@ fn a_resend_that_is_refused_at_first_counts() {
         world.create("jane", MEMBER);
         world.edit("jane", |spec| spec.max_resends = 1);
         world.has("jane", "x1").await;
-        world.next(
-            Call::Post,
-            Fate {
-                effect: None,
-                answer: Answer::Status(429, Duration::from_millis(10)),
-            },
-        );
+        world.next(Call::Post, refused(429));
         world.has("jane", "x2").await;
         world.says("jane", "ResendLimitReached").await;
         assert_eq!(world.emails(), 2);
@@ -478,11 +475,7 @@ fn what_an_heir_replaced_is_not_taken_over_again() {
         seconds(700).await;
         world.create("doe", ADMIN);
         world.says("doe", "Conflict").await;
-        let refused = Fate {
-            effect: None,
-            answer: Answer::Status(429, Duration::from_millis(10)),
-        };
-        world.next(Call::Post, refused);
+        world.next(Call::Post, refused(429));
         world.delete("jane");
         world.says("doe", "RateLimited").await;
         world.edit("doe", |spec| spec.role = MEMBER);
@@ -490,5 +483,249 @@ fn what_an_heir_replaced_is_not_taken_over_again() {
         world.with(|state| state.remove_by_force(&named("jane")));
         world.has("doe", "x2").await;
         assert_eq!(world.emails(), 2);
+    });
+}
+
+/// A token that may not invite is tried again after an hour, though nothing that anybody sees has changed.
+#[test]
+fn a_token_that_may_not_invite_is_tried_again() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::Post, refused(403));
+        world.create("jane", MEMBER);
+        world.says("jane", "TokenNotAllowed").await;
+        seconds(3500).await;
+        assert_eq!(world.with(|state| state.network.sent(Call::Post)), 1);
+        world.has("jane", "x1").await;
+    });
+}
+
+/// A webhook that drops the finalizer keeps nothing else of what is asked for from being done.
+#[test]
+fn an_object_that_cannot_keep_its_finalizer_is_looked_after() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.api.drops_finalizer = true);
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// A namespace whose labels are not known yet may do nothing, and is not told that it may not.
+#[test]
+fn an_object_waits_for_the_labels_of_its_namespace() {
+    play(Habits::PLAIN, async |world| {
+        let operator = Process::start(&world, "P0");
+        world.create("other/jane", MEMBER);
+        seconds(30).await;
+        world.with(|state| {
+            let object = state.api.get(&named("other/jane")).unwrap();
+            assert_eq!(settled::reason(object, "Ready"), None);
+            assert_eq!(state.network.sent(Call::Post), 0);
+        });
+        operator.knows("other");
+        world.has("other/jane", "x1").await;
+    });
+}
+
+/// Nor is an invitation taken back meanwhile that an object there may be the heir to.
+#[test]
+fn a_holder_waits_for_the_labels_of_its_heirs_namespace() {
+    play(Habits::PLAIN, async |world| {
+        let operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.create("other/sam", MEMBER);
+        world.delete("jane");
+        seconds(30).await;
+        operator.knows("other");
+        world.has("other/sam", "x1").await;
+        world.gone("jane").await;
+        assert_eq!(world.with(|state| state.network.sent(Call::Delete)), 0);
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A manifest comes with a wish for an e-mail, as into a cluster that is built anew from Git: what it adopts shows that
+/// the wish was seen to.
+#[test]
+fn a_wish_from_before_an_adoption_sends_nothing() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.invite_from_outside(EMAIL, MEMBER));
+        let mut operator = Process::start(&world, "P0");
+        world.with(|state| {
+            state.create(&named("jane"), spec(EMAIL, MEMBER));
+            state.ask(&named("jane"), "old");
+        });
+        world.has("jane", "x1").await;
+        seconds(600).await;
+        operator.crash();
+        seconds(600).await;
+        assert_eq!(world.emails(), 0);
+        world.with(|state| state.ask(&named("jane"), "new"));
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// Nobody can look, and the answer to the patch of an attempt is lost: who did not send its e-mail needs no look.
+#[test]
+fn what_was_not_sent_is_sent_without_a_look() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.let_list(false));
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::PatchAttempt, unheard());
+        world.create("jane", MEMBER);
+        world.has("jane", "x1").await;
+        let trace = world.trace();
+        assert!(!trace.contains("OutcomeUnknown"), "\n{trace}");
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// An invitation that one pass and get-invite miss and the next pass shows is there: when a pass misses it once more, a
+/// second one has to agree again.
+#[test]
+fn what_was_missed_and_shown_again_is_not_gone() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| {
+            state.sync_interval = Duration::from_secs(5);
+            state.network.weather.listing_lag = A_GAP;
+        });
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        seconds(60).await;
+        world.next(Call::Get, refused(404));
+        world.with(|state| state.hide("x1"));
+        world.sent(Call::Get, 1).await;
+        world.with(|state| state.people_changed(EMAIL));
+        seconds(60).await;
+        world.end("x1", Standing::Accepted);
+        world.says("jane", "Accepted").await;
+        let trace = world.trace();
+        assert!(!trace.contains("InvitationWithdrawn"), "\n{trace}");
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// Whoever replaces an object drops the annotation of an attempt that nobody knows the outcome of: no second e-mail.
+#[test]
+fn a_replaced_object_knows_of_an_attempt_that_nobody_can_look_after() {
+    play(Habits::PLAIN, async |world| {
+        world.with(|state| state.let_list(false));
+        let mut operator = Process::start(&world, "P0");
+        world.next(Call::Post, unheard());
+        world.create("jane", MEMBER);
+        world.says("jane", "OutcomeUnknown").await;
+        world.with(|state| state.replace(&named("jane")));
+        seconds(600).await;
+        operator.crash();
+        seconds(600).await;
+        world.says("jane", "OutcomeUnknown").await;
+        assert_eq!(world.emails(), 1);
+        world.with(|state| state.let_list(true));
+        world.has("jane", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// The same while the POST is on its way: whether its answer comes, or not.
+#[test]
+fn an_object_that_is_replaced_under_an_attempt_records_what_came_of_it() {
+    for fate in [late(Duration::from_secs(5)), late_and_unheard()] {
+        play(Habits::PLAIN, async |world| {
+            let _operator = Process::start(&world, "P0");
+            world.next(Call::Post, fate.clone());
+            world.create("jane", MEMBER);
+            world.sent(Call::Post, 1).await;
+            world.with(|state| state.replace(&named("jane")));
+            world.has("jane", "x1").await;
+            world.delete("jane");
+            world.gone("jane").await;
+            assert_eq!(world.standing("x1"), Standing::Revoked);
+            assert_eq!(world.emails(), 1);
+        });
+    }
+}
+
+/// The same between a DELETE and the POST behind it: the person is not told as one who declined.
+#[test]
+fn an_object_that_is_replaced_under_a_replacement_goes_on_with_it() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.next(Call::Delete, late(Duration::from_secs(1)));
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.sent(Call::Delete, 1).await;
+        world.with(|state| state.replace(&named("jane")));
+        world.has("jane", "x2").await;
+        let trace = world.trace();
+        assert!(!trace.contains("InvitationWithdrawn"), "\n{trace}");
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Manifests that were read from the cluster hold an attempt of then: applied again, they open nothing.
+#[test]
+fn an_old_attempt_that_is_written_back_sends_nothing() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        let first = world.with(|state| {
+            let object = state.api.get(&named("jane")).unwrap();
+            object.annotations()[ATTEMPT_ANNOTATION].clone()
+        });
+        world.with(|state| state.ask(&named("jane"), "again"));
+        world.has("jane", "x2").await;
+        world.with(|state| state.write_back(&named("jane"), &first));
+        seconds(1200).await;
+        assert_eq!(world.emails(), 2);
+        world.end("x2", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        world.with(|state| state.write_back(&named("jane"), &first));
+        seconds(1200).await;
+        world.says("jane", "InvitationWithdrawn").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Between the DELETE of an invitation and the POST in its place, the object does not say that it is out, whatever
+/// keeps it from going on.
+#[test]
+fn an_invitation_that_is_being_replaced_is_not_told_as_out() {
+    play(Habits::PLAIN, async |world| {
+        let operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.with(|state| state.ask(&named("jane"), "again"));
+        world.says("jane", "Replacing").await;
+        operator.suspend(true);
+        world.says("jane", "Suspended").await;
+        world.with(|state| {
+            let object = state.api.get(&named("jane")).unwrap();
+            let ready = settled::reason(object, "Ready").unwrap();
+            assert_eq!(ready.0, "False");
+        });
+        operator.suspend(false);
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// What is said while an attempt is being written counts for it.
+#[test]
+fn nothing_is_sent_after_a_suspension_that_came_while_the_attempt_was_written() {
+    play(Habits::PLAIN, async |world| {
+        let operator = Process::start(&world, "P0");
+        world.next(Call::PatchAttempt, late(Duration::from_secs(5)));
+        world.create("jane", MEMBER);
+        world.sent(Call::PatchAttempt, 1).await;
+        operator.suspend(true);
+        world.says("jane", "Suspended").await;
+        seconds(300).await;
+        assert_eq!(world.with(|state| state.network.sent(Call::Post)), 0);
+        operator.suspend(false);
+        world.has("jane", "x1").await;
+        assert_eq!(world.emails(), 1);
     });
 }

@@ -59,7 +59,7 @@ pub enum Answer {
     After(Duration),
     /// That the connection broke, at that time.
     Cut(Duration),
-    /// The server's failure, or 429 of Astro, at that time.
+    /// The server's failure, or Astro's refusal, at that time.
     Status(u16, Duration),
 }
 

@@ -24,6 +24,7 @@ use orginvite_operator::reconcile::events::Events;
 use orginvite_operator::reconcile::write;
 use orginvite_operator::resources::{OrgInvite, Organization, Reason};
 use orginvite_operator::takeover;
+use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -50,6 +51,7 @@ pub struct Process {
     name: String,
     tasks: Tasks,
     context: Arc<Context>,
+    namespaces: Arc<Mutex<Writer<PartialObjectMeta<Namespace>>>>,
 }
 
 impl Process {
@@ -59,12 +61,15 @@ impl Process {
         let tasks = Tasks::new(world);
         let (trigger_invites, triggers) = mpsc::unbounded_channel();
         let (store, writer) = reflector::store();
-        let context = Arc::new(context(world, name, store, trigger_invites));
+        let namespaces = only(namespace("team"));
+        let context = context(world, name, store, namespaces.as_reader(), trigger_invites);
+        let context = Arc::new(context);
         let process = Self {
             world: Arc::clone(world),
             name: name.to_owned(),
             tasks: tasks.clone(),
             context: Arc::clone(&context),
+            namespaces: Arc::new(Mutex::new(namespaces)),
         };
         tasks.spawn(watch::follow(
             Arc::clone(world),
@@ -124,6 +129,29 @@ impl Process {
         self.context.trigger_all_of(ORGANIZATION);
     }
 
+    /// The Organization is suspended, or is no longer.
+    pub fn suspend(&self, suspend: bool) {
+        let term = self.context.leadership.term().unwrap();
+        let Link::Up(connection) = self.context.link(&term, ORGANIZATION) else {
+            panic!("the Organization is not ready");
+        };
+        let before = connection.policy();
+        connection.set_policy(Policy {
+            allow: before.allow.clone(),
+            suspend,
+            closing: before.closing,
+            generation: before.generation + 1,
+        });
+        self.context.trigger_all_of(ORGANIZATION);
+    }
+
+    /// The cache of namespaces has that one from now on.
+    pub fn knows(&self, name: &str) {
+        let event = Event::Apply(namespace(name));
+        self.namespaces.lock().apply_watcher_event(&event);
+        self.context.trigger_all();
+    }
+
     /// The process stops in the middle of whatever it does, and goes on after that time.
     pub fn pause_for(&self, time: Duration) {
         self.pause();
@@ -169,6 +197,7 @@ fn context(
     world: &Arc<World>,
     name: &str,
     store: reflector::Store<OrgInvite>,
+    namespaces: reflector::Store<PartialObjectMeta<Namespace>>,
     trigger_invites: mpsc::UnboundedSender<ObjectRef<OrgInvite>>,
 ) -> Context {
     // Nobody calls it: the connection is made here.
@@ -189,12 +218,8 @@ fn context(
         "spec": {
             "organizationId": organization::ID,
             "tokenSecretRef": {"name": "astro-token"},
-            "allow": [{"namespaceSelector": {}, "roles": ALLOWED}],
+            "allow": [{"namespaceSelector": {"matchLabels": {"invites": "yes"}}, "roles": ALLOWED}],
         },
-    }))
-    .unwrap();
-    let namespace: PartialObjectMeta<Namespace> = serde_json::from_value(json!({
-        "metadata": {"name": "team", "uid": "team", "resourceVersion": "1"},
     }))
     .unwrap();
     let filled = Arc::new(Filled::default());
@@ -206,8 +231,8 @@ fn context(
         events: Events::new(client.clone()),
         client,
         invites: Invites::new(store, Arc::clone(&filled)).0,
-        organizations: only(organization),
-        namespaces: only(namespace),
+        organizations: only(organization).as_reader(),
+        namespaces,
         leadership: Arc::new(Leadership::new(lease::VALIDITY)),
         timing: Timing {
             settle: SETTLE,
@@ -220,14 +245,24 @@ fn context(
         own_namespace: "operator".to_owned(),
         only: Vec::new(),
         filled,
-        refusals: parking_lot::Mutex::default(),
+        refusals: Mutex::default(),
         trigger_invites,
         trigger_organizations,
     }
 }
 
-/// A store with that one object.
-fn only<K>(object: K) -> reflector::Store<K>
+/// A namespace that may invite.
+fn namespace(name: &str) -> PartialObjectMeta<Namespace> {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": name, "uid": name, "resourceVersion": "1", "labels": {"invites": "yes"},
+        },
+    }))
+    .unwrap()
+}
+
+/// The writer of a store with that one object.
+fn only<K>(object: K) -> Writer<K>
 where
     K: kube::Resource<DynamicType = ()> + Clone + 'static,
 {
@@ -235,7 +270,7 @@ where
     writer.apply_watcher_event(&Event::Init);
     writer.apply_watcher_event(&Event::InitApply(object));
     writer.apply_watcher_event(&Event::InitDone);
-    writer.as_reader()
+    writer
 }
 
 /// Connects a term to the Organization, as the Organization's reconcile does.
@@ -245,6 +280,7 @@ fn connect(process: &Process, term: &Arc<Term>) {
         name,
         tasks,
         context,
+        ..
     } = process;
     let leadership = Arc::clone(&context.leadership);
     let astro: Arc<dyn Astro> = Arc::new(Fenced::new(Calls::new(world, name), leadership, term));

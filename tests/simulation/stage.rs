@@ -52,6 +52,22 @@ pub fn unheard() -> Fate {
     }
 }
 
+/// The fate of a request that is lost on its way.
+pub fn lost() -> Fate {
+    Fate {
+        effect: None,
+        answer: Answer::Cut(Duration::from_millis(20)),
+    }
+}
+
+/// The fate of a request to Astro that is refused.
+pub fn refused(status: u16) -> Fate {
+    Fate {
+        effect: None,
+        answer: Answer::Status(status, Duration::from_millis(10)),
+    }
+}
+
 /// The fate of a request that takes effect almost at its deadline, long after its sender gave it up.
 pub fn late_and_unheard() -> Fate {
     Fate {

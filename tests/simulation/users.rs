@@ -5,7 +5,7 @@ use kube::ResourceExt;
 use orginvite_operator::astro::Role;
 use orginvite_operator::plan::name;
 use orginvite_operator::resources::org_invite::{
-    DeletionPolicy, OrganizationRef, RESEND_ANNOTATION, ResendWhen,
+    ATTEMPT_ANNOTATION, DeletionPolicy, OrganizationRef, RESEND_ANNOTATION, ResendWhen,
 };
 use orginvite_operator::resources::{OrgInvite, OrgInviteSpec};
 
@@ -26,9 +26,10 @@ pub fn spec(email: &str, role: Role) -> OrgInviteSpec {
     }
 }
 
-/// The key of an object in the namespace that everybody uses.
+/// The key of an object: in the namespace that everybody uses, unless the name begins with another one.
 pub fn named(name: &str) -> Key {
-    ("team".to_owned(), name.to_owned())
+    let (namespace, name) = name.split_once('/').unwrap_or(("team", name));
+    (namespace.to_owned(), name.to_owned())
 }
 
 /// The request for one more e-mail that was not seen to yet.
@@ -145,6 +146,28 @@ impl State {
         self.log(format!("user sets the finalizer {finalizer} of {}", key.1));
         self.api.edit(key, |object| {
             object.finalizers_mut().push(finalizer.to_owned());
+        });
+    }
+
+    /// A user replaces an object by its manifest, as `kubectl replace` does: what others wrote beside spec and status
+    /// goes.
+    pub fn replace(&mut self, key: &Key) {
+        self.log(format!("user replaces {}", key.1));
+        let written = self.api.edit(key, |object| {
+            object.finalizers_mut().clear();
+            object.annotations_mut().clear();
+        });
+        if let Some(attempt) = written.and_then(|written| open(&written.before)) {
+            self.ledger.loses(attempt.id);
+        }
+    }
+
+    /// A user writes back what the annotation of the last attempt was once.
+    pub fn write_back(&mut self, key: &Key, attempt: &str) {
+        self.log(format!("user writes an old attempt of {} back", key.1));
+        self.api.edit(key, |object| {
+            let annotations = object.annotations_mut();
+            annotations.insert(ATTEMPT_ANNOTATION.to_owned(), attempt.to_owned());
         });
     }
 

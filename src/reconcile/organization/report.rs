@@ -11,6 +11,7 @@ use crate::astro::directory::Health;
 use crate::error::Error;
 use crate::reconcile::connection::Connection;
 use crate::reconcile::context::Context;
+use crate::reconcile::organization::RECOUNT;
 use crate::reconcile::report::time;
 use crate::resources::conditions::{self, Claim};
 use crate::resources::organization::{InviteCounts, Permission};
@@ -62,7 +63,24 @@ pub async fn report(
         let message = format!("{why}. The token that was read before goes on to be used");
         claims.push(claim("Stalled", "True", Reason::TokenMissing, &message));
     }
+    // What is written triggers the next report at once.
+    let status = if connection.is_to_count(RECOUNT) {
+        counted(object, status, context)
+    } else {
+        status
+    };
     write(object, status, &claims, context).await
+}
+
+fn counted(
+    object: &Organization,
+    status: OrganizationStatus,
+    context: &Context,
+) -> OrganizationStatus {
+    OrganizationStatus {
+        invites: count(&object.name_any(), context),
+        ..status
+    }
 }
 
 /// Says that a person has to do something before anything can be done.
@@ -98,6 +116,7 @@ async fn unready(
     message: &str,
 ) -> Result<(), Error> {
     let status = object.status.clone().unwrap_or_default();
+    let status = counted(object, status, context);
     write(object, status, &not_ready(kind, reason, message), context).await
 }
 
@@ -215,7 +234,6 @@ async fn write(
     let generation = object.metadata.generation.unwrap_or_default();
     let recorded = object.status.clone().unwrap_or_default();
     status.observed_generation = generation;
-    status.invites = count(&object.name_any(), context);
     status.conditions = conditions::merge(
         &recorded.conditions,
         claims,
@@ -251,11 +269,13 @@ async fn write(
         Ok(_) => {
             let news = claims.iter().filter(|claim| {
                 let reason = claim.reason.as_str();
-                (claim.kind == "Ready" || claim.kind == "Suspicious")
-                    && !recorded
-                        .conditions
-                        .iter()
-                        .any(|one| one.type_ == claim.kind && one.reason == reason)
+                // A Stalled beside a Ready that is told has the same reason.
+                let told = claim.kind != "Reconciling"
+                    && !(claim.kind == "Stalled" && claims[0].reason == claim.reason);
+                told && !recorded
+                    .conditions
+                    .iter()
+                    .any(|one| one.type_ == claim.kind && one.reason == reason)
             });
             for claim in news {
                 context.events.claimed(object, claim);
