@@ -23,9 +23,7 @@ pub fn annotated(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error
 #[must_use]
 pub fn attempt(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error>> {
     match annotated(object) {
-        Some(Ok(attempt)) if is_copied(&attempt, object) || !is_closed(&attempt, object) => {
-            Some(Ok(attempt))
-        }
+        Some(Ok(attempt)) if is_own(&attempt, object) => Some(Ok(attempt)),
         Some(Err(error)) => Some(Err(error)),
         other => lost(object).map(Ok).or(other),
     }
@@ -35,7 +33,13 @@ pub fn attempt(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error>>
 #[must_use]
 pub fn lost(object: &OrgInvite) -> Option<Attempt> {
     let attempt = object.status.as_ref()?.open_attempt.as_deref()?;
-    (!is_copied(attempt, object) && !is_closed(attempt, object)).then(|| attempt.clone())
+    is_own(attempt, object).then(|| attempt.clone())
+}
+
+/// Whether the attempt is the object's own and its outcome is not recorded.
+#[must_use]
+pub fn is_own(attempt: &Attempt, object: &OrgInvite) -> bool {
+    !is_copied(attempt, object) && !is_closed(attempt, object)
 }
 
 /// Whether the outcome of the object's last attempt is not known: rule 2 of the one-e-mail protocol.
@@ -44,7 +48,7 @@ pub fn is_open(object: &OrgInvite) -> bool {
     match attempt(object) {
         None => false,
         Some(Err(_)) => true,
-        Some(Ok(attempt)) => !is_copied(&attempt, object) && !is_closed(&attempt, object),
+        Some(Ok(attempt)) => is_own(&attempt, object),
     }
 }
 

@@ -12,7 +12,11 @@ pub(super) fn let_go(facts: &Facts<'_>) -> Plan {
     if let Some(attempt) = facts.open {
         let unsent = facts.own.unsent.as_ref() == Some(&attempt.id);
         let waits = facts.standing.heir == Heir::Waiting;
-        if facts.observed.sight == Sight::Blind && waits && !unsent {
+        if facts.observed.sight == Sight::Blind && waits && unsent {
+            // What is recorded is handed over then, and else nobody was sent anything.
+            return Plan::act(Step::Abandon);
+        }
+        if facts.observed.sight == Sight::Blind && waits {
             return Plan::stalled(
                 Reason::OutcomeUnknown,
                 "It is not known whether the last e-mail went out, the token may not list users, so that nobody can look, and another OrgInvite for the address would send one more. Delete that one first, or set deletionPolicy to Delete and name the invitation with the annotation iam.astronomer.io/invite-id",

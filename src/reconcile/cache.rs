@@ -278,7 +278,10 @@ const ATTEMPT: usize = 4096;
 /// may fill is cut.
 pub fn slim(object: &mut OrgInvite) {
     let attempt = claims::attempt(object).and_then(Result::ok);
-    let closed = attempt.is_some_and(|attempt| claims::is_closed(&attempt, object));
+    // One that came from another place still says that it did.
+    let closed = attempt.is_some_and(|attempt| {
+        claims::is_closed(&attempt, object) && !claims::is_copied(&attempt, object)
+    });
     let Some(annotations) = &mut object.metadata.annotations else {
         return;
     };
@@ -374,6 +377,20 @@ mod tests {
         assert!(claims::is_open(&read(&closed)));
         closed.status = serde_json::from_value(json!({"attemptId": "a1"})).unwrap();
         assert!(!claims::is_open(&read(&closed)));
+    }
+
+    /// Such as that of a person who was sent a second one, in an object that was restored without its status.
+    #[test]
+    fn a_copied_attempt_is_kept() {
+        let mut restored = object("a");
+        let attempt = json!({
+            "id": "a2", "after": "a1", "uid": "before", "email": "jane@example.com",
+            "role": "ORGANIZATION_MEMBER",
+        });
+        let annotation = (ATTEMPT_ANNOTATION.to_owned(), attempt.to_string());
+        restored.metadata.annotations = Some([annotation].into());
+        restored.status = serde_json::from_value(json!({"observedGeneration": -1})).unwrap();
+        assert!(claims::attempt(&read(&restored)).is_some());
     }
 
     #[test]

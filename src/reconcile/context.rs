@@ -19,6 +19,7 @@ use super::events::Events;
 use super::write::Writer;
 use crate::astro::budget::Rates;
 use crate::astro::http::Endpoint;
+use crate::claims;
 use crate::leadership::{Leadership, Term};
 use crate::metrics::Metrics;
 use crate::resources::{Address, OrgInvite, Organization, Reason};
@@ -150,7 +151,8 @@ impl Context {
     }
 
     /// The objects for an address of an organization in Astro, by whatever Organization they mean it:
-    /// of two for one organization, one may have gone since.
+    /// of two for one organization, one may have gone since. What one records is of the organization that it was of
+    /// then.
     #[must_use]
     pub fn claimants(&self, address: &Address, organization_id: &str) -> Vec<Arc<OrgInvite>> {
         let mut meant = self.organizations.state();
@@ -161,6 +163,9 @@ impl Context {
                 .status
                 .as_ref()
                 .and_then(|status| status.organization_id.as_deref());
+            if let Some(recorded) = recorded.filter(|_| claims::recorded(object).is_some()) {
+                return recorded == organization_id;
+            }
             let means = Some(&object.spec.organization_ref.name);
             recorded == Some(organization_id)
                 || meant.iter().any(|one| one.metadata.name.as_ref() == means)

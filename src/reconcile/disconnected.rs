@@ -49,10 +49,18 @@ pub async fn reconcile(
                 // The way out is not for another namespace to close.
                 && (!retain || other.metadata.namespace == object.metadata.namespace)
         };
+        let others = || match object
+            .status
+            .as_ref()
+            .and_then(|status| status.organization_id.as_ref())
+        {
+            Some(organization) => context.claimants(address, organization),
+            None => context.invites.for_address(address),
+        };
         if (nothing || retain)
             && claims::recorded(object).is_some()
             && saying.reason != Reason::OrganizationNotFound
-            && context.invites.for_address(address).iter().any(heir)
+            && others().iter().any(heir)
         {
             let message = format!(
                 "{}. Another OrgInvite for the address takes over what is recorded here once that is mended",

@@ -35,6 +35,9 @@ use crate::resources::{Address, OrgInvite, OrgInviteStatus, Reason};
 /// triggers the next one, this is for the case that it is lost.
 const CACHE_LAG: Duration = Duration::from_secs(5);
 
+/// For how long an object's namespace may not be in the cache. After that it has gone without its objects, as by force.
+const NAMESPACE_LAG: Duration = Duration::from_mins(5);
+
 /// How soon a reconcile tries again whose address another object's has.
 const IN_USE: Duration = Duration::from_millis(200);
 
@@ -227,9 +230,13 @@ async fn take_turn(
         .into_iter()
         .filter(|other| other.metadata.uid != object.metadata.uid)
         .collect();
-    let is_known =
-        |other: &Arc<OrgInvite>| context.knows_namespace(&other.namespace().unwrap_or_default());
-    if !others.iter().all(is_known) {
+    let now = connection.directory.now();
+    let is_unknown = |other: &Arc<OrgInvite>| {
+        let created = other.metadata.creation_timestamp.as_ref();
+        !context.knows_namespace(&other.namespace().unwrap_or_default())
+            && created.is_none_or(|created| astro::later(created.0, NAMESPACE_LAG) > now)
+    };
+    if others.iter().any(is_unknown) {
         // Nor is it known what those may do.
         return Ok(Action::requeue(CACHE_LAG));
     }

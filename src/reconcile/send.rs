@@ -90,7 +90,7 @@ impl Turn<'_> {
         }
         let policy = self.connection.policy();
         // Before the patch, whose answer may be lost.
-        self.memory.underway = Some(Underway {
+        let before = self.memory.underway.replace(Underway {
             attempt: attempt.id.clone(),
             deleted: false,
         });
@@ -101,11 +101,16 @@ impl Turn<'_> {
         }
         let Written::Done(object) = written? else {
             // Somebody else wrote: that is planned afresh, and no attempt.
-            self.memory.underway = None;
+            self.memory.underway = before;
             return Ok(Action::await_change());
         };
         self.memory.wrote(object.as_ref());
         if !self.context.leadership.holds(self.term) {
+            return Ok(Action::await_change());
+        }
+        if !self.is_for(&policy) && unseen {
+            // An earlier attempt may have deleted what this one replaces: it settles like any other.
+            self.memory.underway = None;
             return Ok(Action::await_change());
         }
         if !self.is_for(&policy) {
@@ -140,16 +145,22 @@ impl Turn<'_> {
             Err(error) => {
                 tracing::warn!(%error, invite = %replaced, "the invitation to replace could not be deleted");
                 self.memory.failed();
-                if blind {
-                    let message = format!(
-                        "The invitation could not be taken back for a new one in its place: {error}. It is tried again while Astro shows it"
-                    );
-                    let state = State::Progressing(Saying {
-                        reason: Reason::RevokeFailed,
-                        message,
-                    });
-                    self.tell_unfinished(*object, record, &attempt, state).await;
-                }
+                let (reason, then) = if blind {
+                    (
+                        Reason::RevokeFailed,
+                        "It is tried again while Astro shows it",
+                    )
+                } else {
+                    (
+                        Reason::Settling,
+                        "It goes on once the organization was read again",
+                    )
+                };
+                let message = format!(
+                    "The invitation could not be taken back for a new one in its place: {error}. {then}"
+                );
+                let state = State::Progressing(Saying { reason, message });
+                self.tell_unfinished(*object, record, &attempt, state).await;
                 return Ok(self.again());
             }
         }
@@ -451,7 +462,7 @@ impl Turn<'_> {
                 Ok(Some(fresh)) => {
                     let same = match claims::annotated(&fresh) {
                         Some(Ok(now)) if now.id == attempt.id => true,
-                        Some(Ok(now)) if !claims::is_closed(&now, &fresh) => false,
+                        Some(Ok(now)) if claims::is_own(&now, &fresh) => false,
                         Some(Err(_)) => false,
                         _ => !claims::is_closed(attempt, &fresh),
                     };

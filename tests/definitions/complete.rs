@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use orginvite_operator::astro::{Role, SubjectKind};
+use orginvite_operator::metrics::families;
 use orginvite_operator::resources::Reason;
 use orginvite_operator::resources::org_invite::{DeletionPolicy, ResendWhen};
 use orginvite_operator::resources::organization::Permission;
@@ -188,6 +189,37 @@ fn every_name_in_our_group_is_in_the_reference() {
         assert!(known.contains(&name), "{name} in {}", path.display());
         assert!(page.contains(&format!("`{name}`")), "{name}");
     }
+}
+
+/// An alert on a metric that has another name by now would be silent.
+#[test]
+fn every_metric_that_is_named_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = ["operations.md", "metrics.md", "reliability.md"];
+    let mut files = docs.map(|file| root.join("docs").join(file)).to_vec();
+    files.push(root.join("README.md"));
+    for directory in ["deploy/chart", "deploy/chart/templates"] {
+        let entries = root.join(directory).read_dir().unwrap();
+        files.extend(entries.map(|entry| entry.unwrap().path()));
+    }
+    files.retain(|path| path.is_file());
+    let mut known = BTreeSet::new();
+    for family in families::ALL {
+        let histogram = ["", "_bucket", "_sum", "_count"];
+        let parts = if family.kind == "histogram" { 4 } else { 1 };
+        known.extend(histogram[..parts].iter().map(|part| family.series() + part));
+    }
+    let mut named = 0;
+    for path in files {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for rest in text.split("orginvite_").skip(1) {
+            let end = |next: char| !next.is_ascii_lowercase() && next != '_';
+            let name = format!("orginvite_{}", rest.split(end).next().unwrap());
+            assert!(known.contains(&name), "{name} in {}", path.display());
+            named += 1;
+        }
+    }
+    assert!(named > families::ALL.len(), "{named}");
 }
 
 #[test]

@@ -246,6 +246,21 @@ fn deletion_with_retain() {
             "OutcomeUnknown",
         ),
         (
+            "the same, and this term knows that none is",
+            Case {
+                open: attempt(Some("x1")),
+                heir: Heir::Waiting,
+                sight: Sight::Blind,
+                own: Own {
+                    unsent: Some("a2".to_owned()),
+                    ..over()
+                },
+                ..has()
+            },
+            Step::Abandon,
+            "Unchanged",
+        ),
+        (
             "the same, and nobody would",
             Case {
                 open: attempt(None),

@@ -272,6 +272,8 @@ fn which_attempts_are_open() {
         is_open(&known(&own, Some("a1"))),
         "its annotation was removed"
     );
+    let copied = known(&sent_by(own.clone(), "another"), Some("a1"));
+    assert!(is_open(&copied), "or a manifest of another place");
     let old = known(&open(own.clone()), Some("a1"));
     assert!(is_open(&old), "or an old one was written back");
     for closed in ["a2", "a3"] {

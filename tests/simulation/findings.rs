@@ -652,13 +652,38 @@ fn an_object_that_is_replaced_under_an_attempt_records_what_came_of_it() {
 /// The same between a DELETE and the POST behind it: the person is not told as one who declined.
 #[test]
 fn an_object_that_is_replaced_under_a_replacement_goes_on_with_it() {
+    for fate in [late(Duration::from_secs(1)), unheard()] {
+        play(Habits::PLAIN, async |world| {
+            let _operator = Process::start(&world, "P0");
+            world.invite_jane().await;
+            world.next(Call::Delete, fate.clone());
+            world.edit("jane", |spec| spec.role = ADMIN);
+            world.sent(Call::Delete, 1).await;
+            world.with(|state| state.replace(&named("jane")));
+            world.has("jane", "x2").await;
+            let trace = world.trace();
+            assert!(!trace.contains("InvitationWithdrawn"), "\n{trace}");
+            assert_eq!(world.emails(), 2);
+        });
+    }
+}
+
+/// What an earlier attempt may have deleted is not told as declined, either, when the Organization is suspended while
+/// the next one is written.
+#[test]
+fn what_was_deleted_before_a_suspension_is_replaced_after_it() {
     play(Habits::PLAIN, async |world| {
-        let _operator = Process::start(&world, "P0");
+        let operator = Process::start(&world, "P0");
         world.invite_jane().await;
-        world.next(Call::Delete, late(Duration::from_secs(1)));
+        world.next(Call::Delete, unheard());
         world.edit("jane", |spec| spec.role = ADMIN);
-        world.sent(Call::Delete, 1).await;
-        world.with(|state| state.replace(&named("jane")));
+        world.sent(Call::PatchAttempt, 2).await;
+        world.next(Call::PatchAttempt, late(Duration::from_secs(5)));
+        world.sent(Call::PatchAttempt, 3).await;
+        operator.suspend(true);
+        world.says("jane", "Suspended").await;
+        seconds(600).await;
+        operator.suspend(false);
         world.has("jane", "x2").await;
         let trace = world.trace();
         assert!(!trace.contains("InvitationWithdrawn"), "\n{trace}");
