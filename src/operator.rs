@@ -189,20 +189,7 @@ pub async fn run(
     // On its own, so that no reconcile keeps it from renewing.
     let (begun, terms) = mpsc::unbounded_channel();
     let (finished, is_finished) = oneshot::channel::<()>();
-    let ready = Arc::clone(&context);
-    let mut election = tokio::spawn(async move {
-        let mut finished = pin!(async {
-            // Whoever ends without a word may leave something under way: the lease is kept then.
-            if is_finished.await.is_err() {
-                future::pending::<()>().await;
-            }
-        });
-        // Whoever cannot plan yet does not stand for election.
-        tokio::select! {
-            () = ready.filled.wait(&Kind::ALL) => candidate.run(&leadership, begun, finished).await,
-            () = &mut finished => {}
-        }
-    });
+    let mut election = tokio::spawn(stand(candidate, Arc::clone(&context), begun, is_finished));
     // A reconcile makes two calls to Astro at most, and some to the cluster.
     let overdue = 2 * settings.request_deadline + CLUSTER_ALLOWANCE;
     tracing::info!("watching");
@@ -225,6 +212,28 @@ pub async fn run(
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Stands for election until it is told that all is finished.
+async fn stand(
+    candidate: Candidate,
+    context: Arc<Context>,
+    begun: mpsc::UnboundedSender<Arc<Term>>,
+    is_finished: oneshot::Receiver<()>,
+) {
+    let mut finished = pin!(async {
+        // Whoever ends without a word may leave something under way: the lease is kept then.
+        if is_finished.await.is_err() {
+            future::pending::<()>().await;
+        }
+    });
+    // Not before it could plan.
+    tokio::select! {
+        () = context.filled.wait(&Kind::ALL) => {
+            candidate.run(&context.leadership, begun, finished).await;
+        }
+        () = &mut finished => {}
+    }
 }
 
 /// Begins each term that comes.

@@ -65,21 +65,11 @@ impl Turn<'_> {
         } else {
             Class::First
         };
-        // The DELETE of a replacement waits until its POST can follow soon: else the person would be
-        // left without an invitation while others are sent.
-        if replacing.is_some() && !blind {
-            let (budget, uid) = (&self.connection.budget, self.uid());
-            // The fewer first: a place for a POST that has to wait for them is of no use.
-            let place = budget.reserve(Verb::Delete, Class::Later, &uid);
-            if place > Instant::now() {
-                return self.queue(record, place).await;
-            }
-            let place = budget.reserve(Verb::Post, Class::Later, &uid);
-            let soon = Instant::now() + self.context.timing.listing_delay;
-            if place > soon {
-                let at = Instant::now() + (place - soon);
-                return self.queue(record, at).await;
-            }
+        if replacing.is_some()
+            && !blind
+            && let Some(at) = self.too_early()
+        {
+            return self.queue(record, at).await;
         }
         let posting = (blind || replacing.is_none()).then_some(posting);
         if let Some(at) = self.permit(replacing, posting) {
@@ -108,21 +98,8 @@ impl Turn<'_> {
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
-        if !self.is_for(&policy) && unseen {
-            // An earlier attempt may have deleted what this one replaces: it settles like any other.
-            self.memory.underway = None;
-            return Ok(Action::await_change());
-        }
         if !self.is_for(&policy) {
-            // Nothing of it happened yet.
-            let record = OrgInviteStatus {
-                attempt_id: Some(attempt.id.clone()),
-                open_attempt: None,
-                ..record.clone()
-            };
-            if let Recorded::Done = self.tell(*object, &attempt, &record).await {
-                self.memory.underway = None;
-            }
+            self.withdraw(*object, record, &attempt, unseen).await;
             return Ok(Action::await_change());
         }
         let Some(replaced) = attempt.replaces.clone() else {
@@ -183,6 +160,43 @@ impl Turn<'_> {
         });
         self.tell_unfinished(*object, record, &attempt, state).await;
         Ok(Action::await_change())
+    }
+
+    /// When to come back for the DELETE of a replacement, which waits until its POST can follow soon: else the person
+    /// would be left without an invitation while others are sent.
+    fn too_early(&self) -> Option<Instant> {
+        let (budget, uid, now) = (&self.connection.budget, self.uid(), Instant::now());
+        // The fewer first: a place for a POST that has to wait for them is of no use.
+        let place = budget.reserve(Verb::Delete, Class::Later, &uid);
+        if place > now {
+            return Some(place);
+        }
+        let place = budget.reserve(Verb::Post, Class::Later, &uid);
+        let early = place.checked_duration_since(now + self.context.timing.listing_delay)?;
+        (!early.is_zero()).then(|| now + early)
+    }
+
+    /// Closes an attempt that nothing was called for yet, unless an earlier one may have deleted what it replaces: then
+    /// it settles like any other.
+    async fn withdraw(
+        &mut self,
+        object: OrgInvite,
+        record: &OrgInviteStatus,
+        attempt: &Attempt,
+        unseen: bool,
+    ) {
+        if unseen {
+            self.memory.underway = None;
+            return;
+        }
+        let record = OrgInviteStatus {
+            attempt_id: Some(attempt.id.clone()),
+            open_attempt: None,
+            ..record.clone()
+        };
+        if let Recorded::Done = self.tell(object, attempt, &record).await {
+            self.memory.underway = None;
+        }
     }
 
     /// Writes and tells `state` while it is not known what becomes of `attempt`.

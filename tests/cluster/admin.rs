@@ -315,9 +315,11 @@ async fn an_organization_shows_as_long_as_it_is_there() {
     world.seen("everybody").await;
     let mass_loss = |scrape: &Scrape| scrape.value("mass_loss", &[&of]);
     assert_eq!(mass_loss(&Scrape::of(&world).await), Some(0.0));
-    for email in &many {
-        world.astro.remove_member(email).unwrap();
-    }
+    world.astro.at_once(|astro| {
+        for email in &many {
+            astro.remove_member(email).unwrap();
+        }
+    });
     let what = "so many are not believed to be gone";
     Scrape::until(&world, what, |scrape| mass_loss(scrape) == Some(1.0)).await;
     come();
@@ -537,4 +539,18 @@ async fn a_standby_is_ready_and_tells_of_no_object() {
         leader.value("invites", &[of, "Invited", "Current"]),
         Some(1.0)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_that_is_suspended_shows_as_such() {
+    let world = World::start().await;
+    let of = world.organization.as_str();
+    let shown = |scrape: &Scrape| scrape.value("organization_suspended", &[of]);
+    assert_eq!(shown(&Scrape::of(&world).await), Some(0.0));
+    for (suspend, value) in [(true, 1.0), (false, 0.0)] {
+        let spec = json!({"spec": {"suspend": suspend}});
+        world.edit_organization(spec).await;
+        let what = format!("suspended: {suspend}");
+        Scrape::until(&world, &what, |scrape| shown(scrape) == Some(value)).await;
+    }
 }

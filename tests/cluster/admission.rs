@@ -84,6 +84,10 @@ async fn bad_invites_are_refused_with_a_message() {
             json!({"email": "jane@example.com", "role": "ORGANIZATION_MEMBER", "organizationRef": {"name": ""}}),
             "organizationRef.name",
         ),
+        (
+            json!({"email": "jane@example.com", "role": "ORGANIZATION_MEMBER", "organizationRef": {"name": "My Org"}}),
+            "organizationRef.name must be the name of an Organization",
+        ),
     ] {
         let refused = create(&world, "OrgInvite", &spec).await;
         assert!(
@@ -213,6 +217,94 @@ async fn bad_organizations_are_refused_with_a_message() {
             "{field}: {value}: {refused:?}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_would_allow_nothing_or_could_be_misread_is_refused() {
+    let world = World::prepare(json!({})).await;
+    let good = json!({
+        "organizationId": "clkvh3b46003m01kbalgwwdcy",
+        "tokenSecretRef": {"name": "astro-token"},
+        "allow": [{"namespaceSelector": {}, "roles": ["ORGANIZATION_MEMBER"]}],
+    });
+    for (field, value, message) in [
+        (
+            "allow",
+            json!([{"namespaces": ["team-*"], "roles": ["ORGANIZATION_MEMBER"]}]),
+            "each of namespaces must be the whole name of one, without wildcards",
+        ),
+        (
+            "allow",
+            selecting(&json!({"operator": "Nonsense", "values": ["a"]})),
+            "supported values: \"In\"",
+        ),
+        (
+            "allow",
+            selecting(&json!({"operator": "In"})),
+            "In and NotIn need values",
+        ),
+        (
+            "allow",
+            selecting(&json!({"operator": "NotIn", "values": []})),
+            "In and NotIn need values",
+        ),
+        (
+            "allow",
+            selecting(&json!({"operator": "Exists", "values": ["a"]})),
+            "Exists and DoesNotExist have none",
+        ),
+        (
+            "syncInterval",
+            json!("30m1h"),
+            "syncInterval must be a duration",
+        ),
+        (
+            "syncInterval",
+            json!("1m1m"),
+            "syncInterval must be a duration",
+        ),
+    ] {
+        let mut spec = good.clone();
+        spec[field] = value.clone();
+        let refused = create(&world, "Organization", &spec).await;
+        assert!(
+            refused.as_ref().is_err_and(|error| error.contains(message)),
+            "{field}: {value}: {refused:?}"
+        );
+    }
+    for (field, value) in [
+        ("syncInterval", json!("1h30m")),
+        ("syncInterval", json!("1h30m5s")),
+        ("syncInterval", json!("90s")),
+        (
+            "allow",
+            selecting(&json!({"operator": "In", "values": ["a"]})),
+        ),
+        (
+            "allow",
+            selecting(&json!({"operator": "NotIn", "values": ["a", "b"]})),
+        ),
+        ("allow", selecting(&json!({"operator": "Exists"}))),
+        (
+            "allow",
+            selecting(&json!({"operator": "DoesNotExist", "values": []})),
+        ),
+    ] {
+        let mut spec = good.clone();
+        spec[field] = value.clone();
+        let accepted = create(&world, "Organization", &spec).await;
+        assert!(accepted.is_ok(), "{field}: {value}: {accepted:?}");
+    }
+}
+
+/// A rule for the namespaces whose label that expression selects.
+fn selecting(expression: &Value) -> Value {
+    let mut expression = expression.clone();
+    expression["key"] = "team".into();
+    json!([{
+        "namespaceSelector": {"matchExpressions": [expression]},
+        "roles": ["ORGANIZATION_MEMBER"],
+    }])
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,8 @@
 //! One address gets one invitation, however many objects ask for it.
 
+use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
@@ -340,4 +341,36 @@ async fn an_object_of_a_duplicate_organization_holds_up_no_deletion() {
         .unwrap();
     world.state("joe", "Invited").await;
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+}
+
+/// So many that a change of one has the others planned together.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_crowd_that_waits_one_takes_over() {
+    let world = World::start().await;
+    let holder = world.apply("holder", "jane@example.com").await;
+    let id = invite_id(&world.state("holder", "Invited").await);
+    let names: Vec<String> = (0..34).map(|n| format!("p{n}")).collect();
+    let there = &world;
+    join_all(names.iter().map(|name| async move {
+        there.apply(name, "jane@example.com").await;
+        there.state(name, "Conflict").await;
+    }))
+    .await;
+    world.delete("holder").await;
+    world.deleted("holder", &uid(&holder)).await;
+    world.seen("jane@example.com").await;
+    let objects = world.invites().list(&ListParams::default()).await.unwrap();
+    let mut heirs = Vec::new();
+    for object in &objects {
+        if object.status.as_ref().unwrap().invite_id.is_some() {
+            heirs.push(object.name_any());
+            assert_eq!(invite_id(object), id);
+        } else {
+            world.state(&object.name_any(), "Conflict").await;
+        }
+    }
+    assert_eq!((objects.items.len(), heirs.len()), (34, 1), "{heirs:?}");
+    world.state(&heirs[0], "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
 }

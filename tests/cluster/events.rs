@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
+use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, Times};
 
 use crate::world::{World, invite_id, uid};
@@ -164,4 +165,48 @@ async fn an_organizations_trouble_is_told_once() {
     };
     let done = tokio::time::timeout(crate::world::DEADLINE, reached).await;
     assert!(done.is_ok(), "{:?}", told().await);
+}
+
+/// What may not be written did not happen: until then, each try would tell it anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adoption_is_told_once_it_is_written() {
+    let mut world = World::prepare(json!({})).await;
+    let own = json!([
+        {"apiGroups": ["iam.astronomer.io"], "resources": ["orginvites", "organizations", "organizations/status"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["namespaces", "secrets"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["*"]},
+    ]);
+    world.grant("own", own).await;
+    world.until_permitted(&world.user, "list", None).await;
+    world.start_operator_in_group(None, &[]);
+    world.organization_is("Connected").await;
+    let (email, role) = ("jane@example.com", "ORGANIZATION_MEMBER");
+    world.astro.invite_on_web_page(email, role).unwrap();
+    world.seen(email).await;
+    world.apply("jane", email).await;
+    let tried = async |times| {
+        let tries = || world.log().matches(r#""message":"adopted""#).count();
+        world.until("it is tried", || tries() >= times).await;
+    };
+    tried(1).await;
+    world.annotate("jane", "test/touched", "yes").await;
+    tried(2).await;
+    assert_eq!(told(&world, "jane").await, BTreeMap::new());
+    let statuses = json!([
+        {"apiGroups": ["iam.astronomer.io"], "resources": ["orginvites/status"], "verbs": ["*"]},
+    ]);
+    world.grant("statuses", statuses).await;
+    world.state("jane", "Invited").await;
+    // Should the right come in between, it is told as well what was refused before.
+    let adopted = async || told(&world, "jane").await.remove("Adopted");
+    let is_told = async {
+        while adopted().await.is_none() {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    world.in_time("it is told", is_told).await;
+    world.seen(email).await;
+    assert_eq!(adopted().await, Some(1));
+    assert_eq!(world.astro.emails_to(email), 0);
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use kube::runtime::wait::await_condition;
 use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
-use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
+use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Outcome, Times};
 
-use crate::world::{REQUEST_DEADLINE, World, invite_id, uid};
+use crate::world::{REQUEST_DEADLINE, STEADY, World, condition, invite_id, uid};
 
 /// After a fault on the first POST, there is one e-mail, and the status has the invite that exists.
 async fn one_email_despite(fault: Fault) {
@@ -141,8 +141,11 @@ async fn when_a_gateway_refuses_it_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_written_again_after_a_conflict() {
-    let world = World::start().await;
-    let slowly = Fault::Delay(HoldPoint::BeforeEffect, Duration::from_secs(2));
+    let mut world = World::prepare(json!({})).await;
+    world.start_operator_with(&STEADY);
+    world.organization_is("Connected").await;
+    // Time for somebody else to write, and less than the operator waits.
+    let slowly = Fault::Delay(HoldPoint::BeforeEffect, Duration::from_secs(5));
     for fault in [slowly, Fault::before(Answer::Status(400))] {
         world
             .astro
@@ -298,4 +301,91 @@ async fn when_the_object_is_removed_by_force_what_was_sent_is_revoked() {
             world.astro.live_invites("jane@example.com").is_empty()
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_astro_refuses_a_replacement_it_is_told_that_the_one_before_is_gone() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let refused = Fault::before(Answer::Status(400));
+    let times = Times::UntilCleared;
+    world.astro.fault(Operation::CreateInvite, refused, times);
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    let object = world.state("jane", "Refused").await;
+    let message = &condition(&object, "Ready").unwrap().message;
+    assert!(message.contains("was taken back already"), "{message}");
+    assert_eq!(object.status.unwrap().invite_id, None);
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    assert_eq!(world.astro.count(Operation::CreateInvite), 2);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 1);
+    // Whatever it depends on.
+    world.astro.clear_faults();
+    world.edit_role("jane", "ORGANIZATION_MEMBER").await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+}
+
+const NAMES: [&str; 3] = ["ann", "bob", "eve"];
+
+/// One call of the operation is answered 429: none follows before `Retry-After` is over.
+async fn is_held_by_a_429(world: &World, operation: Operation, calls: impl AsyncFnOnce()) {
+    let pause = Duration::from_secs(4);
+    let limited = Fault::before(Answer::TooManyRequests(Some(pause.as_secs())));
+    world.astro.fault(operation, limited, Times::Next(1));
+    calls().await;
+    let apart = || {
+        let mut calls = world.astro.calls();
+        calls.retain(|call| call.operation == operation);
+        let at = calls
+            .iter()
+            .position(|call| call.outcome == Outcome::Status(429))?;
+        // One may have been on its way already: without the pause, the third one would come before it is over.
+        let mut later = calls[at + 1..]
+            .iter()
+            .map(|call| call.at.duration_since(calls[at].at));
+        later.find(|apart| *apart > Duration::from_millis(1500))
+    };
+    world.until("they go on", || apart().is_some()).await;
+    let apart = apart().unwrap();
+    assert!(apart >= pause, "{apart:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_to_a_post_holds_every_post_of_the_token() {
+    let mut world = World::prepare(json!({})).await;
+    world.start_operator_with(&[&STEADY[..], &["--posts-per-second", "1"]].concat());
+    world.organization_is("Connected").await;
+    is_held_by_a_429(&world, Operation::CreateInvite, async || {
+        for name in NAMES {
+            world.apply(name, &format!("{name}@example.com")).await;
+        }
+    })
+    .await;
+    for name in NAMES {
+        world.state(name, "Invited").await;
+        assert_eq!(world.astro.emails_to(&format!("{name}@example.com")), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_429_to_a_delete_holds_every_delete_of_the_token() {
+    let mut world = World::prepare(json!({})).await;
+    world.start_operator_with(&[&STEADY[..], &["--deletes-per-second", "1"]].concat());
+    world.organization_is("Connected").await;
+    let mut objects = Vec::new();
+    for name in NAMES {
+        world.apply(name, &format!("{name}@example.com")).await;
+        objects.push(world.state(name, "Invited").await);
+    }
+    is_held_by_a_429(&world, Operation::DeleteInvite, async || {
+        for name in NAMES {
+            world.delete(name).await;
+        }
+    })
+    .await;
+    for (name, object) in NAMES.iter().zip(&objects) {
+        world.deleted(name, &uid(object)).await;
+    }
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 4);
 }

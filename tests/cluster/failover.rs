@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{join, join_all};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -79,13 +79,16 @@ async fn the_leader_of_two_killed_among_two_hundred_invitations() {
     let second = world.start_replica("second", &slowly);
     world.logs(&second, "standing by").await;
 
-    apply_people(&world, PEOPLE).await;
-    in_flight(&world, PEOPLE / 4).await;
-    first.operator.kill();
-    assert!(
-        sent(&world) < PEOPLE,
-        "it was killed too late to show anything"
-    );
+    // It does not wait for the last of them to be applied.
+    let killed = async {
+        in_flight(&world, PEOPLE / 4).await;
+        first.operator.kill();
+        assert!(
+            sent(&world) < PEOPLE,
+            "it was killed too late to show anything"
+        );
+    };
+    join(apply_people(&world, PEOPLE), killed).await;
     each_invited_once(&world, PEOPLE).await;
     world.leader(&[&second]).await;
     assert!(world.writes_by(&first.user, None) > 0);
@@ -111,18 +114,20 @@ async fn of_three_one_killed_and_one_terminated_among_two_hundred_invitations() 
         world.logs(replica, "standing by").await;
     }
 
-    apply_people(&world, PEOPLE).await;
-    in_flight(&world, PEOPLE / 4).await;
-    killed.operator.kill();
-    let leader = world.leader(&replicas.iter().collect::<Vec<_>>()).await;
-    let mut terminated = replicas.remove(lead(&replicas, leader));
-    in_flight(&world, PEOPLE / 2).await;
-    terminated.operator.terminate().unwrap();
-    assert!(
-        sent(&world) < PEOPLE,
-        "both ended too late to show anything"
-    );
-    ends(&world, &mut terminated).await;
+    let ended = async {
+        in_flight(&world, PEOPLE / 4).await;
+        killed.operator.kill();
+        let leader = world.leader(&replicas.iter().collect::<Vec<_>>()).await;
+        let mut terminated = replicas.remove(lead(&replicas, leader));
+        in_flight(&world, PEOPLE / 2).await;
+        terminated.operator.terminate().unwrap();
+        assert!(
+            sent(&world) < PEOPLE,
+            "both ended too late to show anything"
+        );
+        ends(&world, &mut terminated).await;
+    };
+    join(apply_people(&world, PEOPLE), ended).await;
     each_invited_once(&world, PEOPLE).await;
     world.leader(&replicas.iter().collect::<Vec<_>>()).await;
 }
@@ -337,7 +342,7 @@ async fn a_leader_that_is_cut_off_from_the_cluster_stops_before_another_leads() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_whose_lease_is_given_to_another_stops_at_once() {
     let world = World::prepare(json!({})).await;
-    let long = ["--lease-duration", "60s", "--settle", "65s"];
+    let long = ["--lease-duration", "60s", "--settle", "70s"];
     let cable = Cable::to(world.astro.address()).await;
     let url = world.astro_behind(&cable);
     let deposed = world.start_replica("deposed", &[&long[..], &["--astro-url", &url]].concat());
@@ -470,6 +475,37 @@ async fn a_leader_whose_connections_are_dead_goes_on_with_others() {
     assert_eq!(sent(&world), 1);
     let spec = lease(&world).await.spec.unwrap();
     assert_eq!(spec.lease_transitions, Some(0), "it led all the time");
+}
+
+/// Whoever cannot plan would hold up the others, and end late.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_see_namespaces_does_not_lead_and_ends_at_once() {
+    let mut world = World::prepare(json!({})).await;
+    let own = json!([
+        {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
+        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
+    ]);
+    world.grant("own", own).await;
+    world.until_permitted(&world.user, "list", None).await;
+    // With these it would end 40 s after it was asked to.
+    world.start_operator_in_group(None, &STEADY);
+    let mut blind = Replica {
+        pod: "operator".to_owned(),
+        user: world.user.clone(),
+        operator: world.operator.take().unwrap(),
+    };
+    let refused = "watching namespaces failed";
+    world.logs_times(&blind, refused, 3).await;
+    let (_, caches) = world.admin_of(&blind.operator, "/readyz").await;
+    assert!(caches.contains("[-]namespaces not synced"), "{caches}");
+    let lease = world.leases().get_opt("orginvite-operator").await.unwrap();
+    assert_eq!(lease, None);
+    blind.operator.terminate().unwrap();
+    let asked = Instant::now();
+    ends(&world, &mut blind).await;
+    let took = asked.elapsed();
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 /// Writes another holder into the lease, as a person does with kubectl edit.

@@ -230,7 +230,7 @@ async fn one_that_was_accepted_is_told_the_same_and_survives_a_restart() {
     ended(&world).await;
     world.kill_operator();
     let (mark, writes) = (world.astro.mark(), world.writes(Some("jane")));
-    world.start_operator();
+    world.start_operator_with(&PATIENT);
     world
         .until("it is looked at", || {
             calls(&world, mark, Operation::GetInvite) == 1
@@ -407,7 +407,7 @@ async fn waits_for_a_person(world: &World, deletes: usize) {
     let message = &condition(&object, "Ready").unwrap().message;
     assert!(message.contains(RESEND), "the way out: {message}");
     world.annotate("jane", "test/touched", "1").await;
-    let writes = world.writes(Some("jane"));
+    let writes = world.writes_so_far(Some("jane")).await;
     interval(world).await;
     interval(world).await;
     assert_eq!(world.writes(Some("jane")), writes);
@@ -456,7 +456,7 @@ async fn the_same_after_a_restart() {
     deleted_unheard(&world).await;
     world.state("jane", "OutcomeUnknown").await;
     world.kill_operator();
-    world.start_operator();
+    world.start_operator_with(&PATIENT);
     says(&world, "whether the last e-mail went out").await;
     waits_for_a_person(&world, 1).await;
     world.annotate("jane", RESEND, "monday").await;
@@ -642,7 +642,7 @@ async fn a_kill_after_the_post_waits_for_a_person() {
         .unwrap();
     world.kill_operator();
     gate.release();
-    world.start_operator();
+    world.start_operator_with(&PATIENT);
     stalls(&world, true).await;
 }
 
@@ -678,7 +678,7 @@ async fn a_replacement_that_was_killed_before_its_delete_leaves_no_second_invita
         .hold_replacement("jane", HoldPoint::BeforeEffect)
         .await;
     world.kill_operator();
-    world.start_operator();
+    world.start_operator_with(&PATIENT);
     world.state("jane", "OutcomeUnknown").await;
     assert_eq!(world.astro.live_invites(JANE)[0].id, first);
     world.annotate("jane", RESEND, "monday").await;
@@ -703,7 +703,7 @@ async fn the_replaced_invitation_may_be_named_and_keeps_its_role() {
         .hold_replacement("jane", HoldPoint::BeforeEffect)
         .await;
     world.kill_operator();
-    world.start_operator();
+    world.start_operator_with(&PATIENT);
     world.state("jane", "OutcomeUnknown").await;
     world.annotate("jane", INVITE_ID, &first).await;
     // It is known for what it is, and so replaced.
@@ -1014,7 +1014,9 @@ async fn once_the_token_may_list_users_every_state_becomes_exact_and_nothing_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn once_the_token_may_not_list_users_any_longer_what_was_known_holds() {
-    let world = World::start().await;
+    let mut world = World::prepare(json!({})).await;
+    world.start_operator_with(&PATIENT);
+    world.organization_is("Connected").await;
     for name in ["ivy", "amy"] {
         world.apply(name, &format!("{name}@example.com")).await;
     }

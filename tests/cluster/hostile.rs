@@ -214,7 +214,6 @@ async fn a_status_that_somebody_else_wrote_stops_nobody_and_is_set_right() {
         json!({"inviteId": ""}),
         json!({"inviteId": null}),
         json!({"role": OWNER}),
-        json!({"organizationId": "../users"}),
         json!({"email": "eve@evil.example"}),
         json!({"conditions": [{"type": "Ready", "status": "Maybe", "reason": "", "message": "", "lastTransitionTime": END_OF_TIME}]}),
         json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "Nonsense", "message": "x", "lastTransitionTime": "0000-01-01T00:00:00Z", "observedGeneration": -1}]}),
@@ -303,8 +302,13 @@ async fn a_wrong_clock_of_astro_lets_no_invitation_expire() {
     assert_eq!(invite_id(&after), invite_id(&before));
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
     assert_eq!(world.astro.count(Operation::CreateInvite), 3);
-    let told = world.log().matches("are further apart").count();
-    assert_eq!(told, 2, "once by each process");
+    let log = world.log();
+    let told = log.matches("are further apart").count();
+    let terms = log.matches(r#""message":"leading""#).count();
+    assert!(
+        (2..=terms).contains(&told),
+        "once by each connection, of which each term has one: {told} in {terms} terms"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -400,13 +404,16 @@ async fn no_spelling_of_an_address_gets_around_allow() {
 async fn a_namespace_that_is_named_like_an_allowed_one_is_not_it() {
     let mut world = World::prepare(json!({})).await;
     let own = world.namespace.clone();
-    let patterns = ["*", ".*", "?", &format!("{own}*"), &format!("{own}-.*")];
-    let patterns: Vec<&str> = patterns.into_iter().chain([own.as_str()]).collect();
-    world
-        .edit_organization(
-            json!({"spec": {"allow": [{"namespaces": patterns, "roles": [MEMBER]}]}}),
-        )
-        .await;
+    let organizations: Api<Organization> = Api::all(world.client.clone());
+    for pattern in ["*", ".*", "?", &format!("{own}*"), &format!("{own}-.*")] {
+        let allow = json!([{"namespaces": [own, pattern], "roles": [MEMBER]}]);
+        let patch = Patch::Merge(json!({"spec": {"allow": allow}}));
+        let refused = organizations
+            .patch(&world.organization, &PatchParams::default(), &patch)
+            .await;
+        let error = refused.expect_err(pattern).to_string();
+        assert!(error.contains("without wildcards"), "{pattern}: {error}");
+    }
     world.start_operator();
     world.organization_is("Connected").await;
     for suffix in ["", "x", "prod"] {
@@ -1024,4 +1031,68 @@ async fn neither_an_organization_nor_a_token_leads_the_operator_elsewhere() {
         world.put_token(&world.astro.token()).await;
         world.organization_is("Connected").await;
     }
+}
+
+/// Whoever may create an object may give it our finalizer, and an address to which nothing is ever sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_finalizer_where_nothing_is_recorded_keeps_nothing() {
+    let world = World::start().await;
+    let intruder = Intruder::enter(&world, "evil").await;
+    let (evil, invites) = (intruder.namespace.as_str(), intruder.invites());
+    let held = json!({"finalizers": ["iam.astronomer.io/invite"]});
+    let forged = |email: &str| {
+        let mut metadata = held.clone();
+        metadata["annotations"] = attempt(email, "none");
+        metadata
+    };
+    let go = async |name: &str| {
+        let params = DeleteParams::default();
+        invites.delete(name, &params).await.unwrap();
+        let gone = async {
+            while invites.get_opt(name).await.unwrap().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        world.in_time(&format!("{name} is gone"), gone).await;
+    };
+    // The schema lets these domains through, and IDNA does not.
+    for (n, email) in ["x@ab--cd.com", "x@xn--a.com", "x@a\u{5d0}.com"]
+        .iter()
+        .enumerate()
+    {
+        for (kind, metadata) in [("plain", held.clone()), ("forged", forged(email))] {
+            let name = format!("{kind}-{n}");
+            intruder.create(&world, &name, email, metadata).await;
+            world.state_in(evil, &name, "InvalidEmail").await;
+            go(&name).await;
+        }
+    }
+    // Nor is an Organization kept.
+    for (name, email, reason) in [
+        ("x", "x@ab--cd.com", "InvalidEmail"),
+        ("eve", "eve@example.com", "NotPermitted"),
+    ] {
+        intruder.create(&world, name, email, held.clone()).await;
+        world.state_in(evil, name, reason).await;
+    }
+    let organizations: Api<Organization> = Api::all(world.client.clone());
+    let of = world.organization.as_str();
+    organizations
+        .delete(of, &DeleteParams::default())
+        .await
+        .unwrap();
+    let gone = async {
+        while organizations.get_opt(of).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    world.in_time("the Organization is gone", gone).await;
+    world.state_in(evil, "eve", "OrganizationNotFound").await;
+    for name in ["x", "eve"] {
+        go(name).await;
+    }
+    assert_eq!(
+        touched(&world) + world.astro.count(Operation::CreateInvite),
+        0
+    );
 }

@@ -100,6 +100,13 @@ fn wrong(object: &OrgInvite, before: Option<&OrgInvite>) -> Vec<String> {
         "no generation is observed before it is there",
     );
     for one in &status.conditions {
+        // kubectl wait goes by the condition's own, whatever the status observed. A new object's is -1, a condition's
+        // at least 0.
+        demand(
+            reconciling.is_some()
+                || one.observed_generation <= Some(status.observed_generation.max(0)),
+            "no condition is of a later generation than what was observed",
+        );
         demand(
             Reason::ALL
                 .iter()

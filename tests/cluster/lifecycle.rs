@@ -1,6 +1,9 @@
 //! An applied OrgInvite becomes an invitation, and takes it back when it goes.
 
+use std::time::Duration;
+
 use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
 use kube::runtime::wait::await_condition;
 use orginvite_operator::astro::Role;
 use orginvite_operator::resources::OrgInvite;
@@ -125,8 +128,8 @@ async fn a_role_edit_replaces_the_pending_invitation_with_one_new_email() {
     assert_eq!(live[0].id, invite_id(&after));
     assert_eq!(live[0].role, "ORGANIZATION_BILLING_ADMIN");
     assert_eq!(world.astro.emails_to("jane@example.com"), 2);
-    // Two for each e-mail.
-    world.wrote("jane", 4).await;
+    // Two for each e-mail, and that the one before is taken back.
+    world.wrote("jane", 5).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,6 +201,8 @@ async fn a_member_gets_no_email() {
     assert_eq!(condition(&object, "Accepted").unwrap().status, "True");
     assert!(object.status.as_ref().unwrap().user_id.is_some());
     world.delete("jane").await;
+    world.deleted("jane", &uid(&object)).await;
+    world.seen("jane@example.com").await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
     assert_eq!(world.astro.count(Operation::RemoveMember), 0);
 }
@@ -292,5 +297,69 @@ async fn an_object_that_is_replaced_with_another_role_is_held_while_it_waits() {
         world.deleted(name, &uid(&replaced)).await;
         assert!(world.astro.live_invites(&email).is_empty());
         assert_eq!(world.astro.emails_to(&email), 1);
+    }
+}
+
+/// As when an Organization was removed by force, and created again for another organization in Astro.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_recorded_of_another_organization_is_left_as_it_is() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    let patch = Patch::Merge(json!({"status": {"organizationId": "another"}}));
+    let invites = world.invites();
+    invites
+        .patch_status("jane", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    let told = |object: &OrgInvite| {
+        condition(object, "Reconciling").is_some_and(|told| told.message.contains("another"))
+    };
+    world
+        .in_time("it says so", async {
+            while !told(&invites.get("jane").await.unwrap()) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await;
+    world.seen("jane@example.com").await;
+    world.delete("jane").await;
+    world.state("jane", "OrganizationNotReady").await;
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+    world
+        .edit("jane", json!({"deletionPolicy": "Retain"}))
+        .await;
+    world.deleted("jane", &uid(&object)).await;
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adopted_invitation_with_another_role_is_not_what_the_spec_says() {
+    let world = World::start().await;
+    let email = "jane@example.com";
+    let other = "ORGANIZATION_BILLING_ADMIN";
+    let web = world.astro.invite_on_web_page(email, other).unwrap();
+    world.seen(email).await;
+    let mut gate = world
+        .astro
+        .hold(Operation::DeleteInvite, HoldPoint::BeforeEffect);
+    world.apply("jane", email).await;
+    world
+        .in_time("it is to be replaced", gate.arrived())
+        .await
+        .unwrap();
+    let adopted = world.invites().get("jane").await.unwrap();
+    assert_eq!(invite_id(&adopted), web);
+    for one in adopted.conditions() {
+        let observed = one.observed_generation;
+        assert!(observed < adopted.metadata.generation, "{one:?}");
+    }
+    gate.release();
+    let replaced = world.state("jane", "Invited").await;
+    assert_ne!(invite_id(&replaced), web);
+    for one in replaced.conditions() {
+        assert_eq!(one.observed_generation, replaced.metadata.generation);
     }
 }

@@ -1,8 +1,9 @@
 //! What an Organization tells and protects.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
+use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
@@ -185,9 +186,11 @@ async fn a_mass_loss_writes_to_nobody_until_it_is_acknowledged() {
         world.state(&format!("p{n}"), "Invited").await;
     }
     world.seen("p29@example.com").await;
-    for invite in world.astro.invites().iter().take(15) {
-        world.astro.revoke(&invite.id).unwrap();
-    }
+    world.astro.at_once(|astro| {
+        for invite in astro.invites().iter().take(15) {
+            astro.revoke(&invite.id).unwrap();
+        }
+    });
     world.organization_is("PeopleMissing").await;
     let object = organization(&world).await;
     let status = object.status.unwrap();
@@ -283,21 +286,20 @@ async fn a_loss_that_a_later_reading_disproves_is_forgotten() {
     let seen = await_condition(api(&world), &world.organization, seen);
     world.in_time("it is seen", seen).await.unwrap();
     let writes = world.writes_so_far(None).await;
-    for n in 0..20 {
-        world
-            .astro
-            .remove_member(&format!("p{n}@example.com"))
-            .unwrap();
-    }
+    let everybody = || (0..20).map(|n| format!("p{n}@example.com"));
+    world.astro.at_once(|astro| {
+        for email in everybody() {
+            astro.remove_member(&email).unwrap();
+        }
+    });
     world.organization_is("PeopleMissing").await;
     world.seen("nobody").await;
     world.organization_is("PeopleMissing").await;
-    for n in 0..20 {
-        world
-            .astro
-            .add_member(&format!("p{n}@example.com"), "ORGANIZATION_MEMBER")
-            .unwrap();
-    }
+    world.astro.at_once(|astro| {
+        for email in everybody() {
+            astro.add_member(&email, "ORGANIZATION_MEMBER").unwrap();
+        }
+    });
     world.organization_is("Connected").await;
     world.seen("p0@example.com").await;
     for n in 0..20 {
@@ -366,6 +368,7 @@ async fn a_token_that_it_may_not_read_is_told() {
         {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
         {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
         {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
+        {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["*"]},
     ]);
     world.grant("own", own).await;
     world.until_permitted(&world.user, "list", None).await;
@@ -392,6 +395,38 @@ async fn a_token_that_it_may_not_read_is_told() {
             world.log().contains(r#""suspended":true"#)
         })
         .await;
+    let stalled = |object: Option<&Organization>| {
+        let told = object.map_or(&[][..], Organization::conditions);
+        let mut told: Vec<_> = told
+            .iter()
+            .map(|one| (&*one.type_, &*one.status, &*one.reason))
+            .collect();
+        told.sort_unstable();
+        told == [
+            ("Ready", "True", "Connected"),
+            ("Stalled", "True", "TokenMissing"),
+        ]
+    };
+    let stalled = await_condition(api(&world), &world.organization, stalled);
+    world.in_time("it needs a person", stalled).await.unwrap();
+    let events: Api<Event> = Api::namespaced(world.client.clone(), "default");
+    let warned = async {
+        loop {
+            let about = format!("regarding.name={of}");
+            let events = events.list(&ListParams::default().fields(&about)).await;
+            let is_it = |event: &Event| {
+                let note = event.note.as_deref().unwrap_or_default();
+                event.reason.as_deref() == Some("TokenMissing")
+                    && event.type_.as_deref() == Some("Warning")
+                    && note.contains("goes on to be used")
+            };
+            if events.unwrap().iter().any(is_it) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    world.in_time("an event tells it", warned).await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Suspended").await;
     world
@@ -430,4 +465,65 @@ async fn one_that_somebody_else_holds_in_deletion_sends_nothing_new() {
     assert_eq!(world.astro.count(Operation::CreateInvite), 0);
     world.edit_organization(others(&[])).await;
     world.state("jane", "OrganizationNotFound").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_may_not_take_back_is_told_and_tried_again() {
+    let world = World::start().await;
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let forbidden = Fault::before(Answer::Status(403));
+    let times = Times::UntilCleared;
+    world.astro.fault(Operation::DeleteInvite, forbidden, times);
+    world.delete("jane").await;
+    let told = world.state("jane", "TokenNotAllowed").await;
+    assert_eq!(condition(&told, "Stalled").unwrap().status, "True");
+    let revoke = |permission| {
+        let told = move |object: Option<&Organization>| {
+            let token = object.and_then(|object| object.status.as_ref()?.token.as_ref());
+            token.is_some_and(|token| token.revoke == Some(permission))
+        };
+        await_condition(api(&world), &world.organization, told)
+    };
+    let forbidden = revoke(Permission::Forbidden);
+    let what = "the Organization tells it";
+    world.in_time(what, forbidden).await.unwrap();
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+    world.astro.clear_faults();
+    // Not only within the hour, as an invitation is.
+    world.deleted("jane", &uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    let allowed = revoke(Permission::Allowed);
+    world.in_time(what, allowed).await.unwrap();
+}
+
+/// Each write of its status has it reported anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn its_counts_are_not_written_for_each_change() {
+    let world = World::start().await;
+    let written = async || {
+        let invites = world.writes_so_far(None).await;
+        world.attempted_writes_by(&world.user) - invites
+    };
+    let began = Instant::now();
+    let before = written().await;
+    let there = &world;
+    join_all((0..200).map(|n| async move {
+        let (name, email) = (format!("p{n}"), format!("p{n}@example.com"));
+        let object = there.manifest(&name, &email, "ORGANIZATION_OWNER");
+        there.create(&object).await;
+        there.state(&name, "NotPermitted").await;
+    }))
+    .await;
+    let counted = |object: Option<&Organization>| {
+        let status = object.and_then(|object| object.status.as_ref());
+        status.is_some_and(|status| status.invites.stalled == 200)
+    };
+    let counted = await_condition(api(&world), &world.organization, counted);
+    world.in_time("they are counted", counted).await.unwrap();
+    let writes = written().await - before;
+    // The counts each ten seconds, and the time of the last reading each minute.
+    let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
+    let most = seconds / 10 + 1 + seconds / 60 + 1;
+    assert!(writes <= most, "{writes} within {seconds} s");
 }

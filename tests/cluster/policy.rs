@@ -79,6 +79,8 @@ async fn a_pending_invitation_with_a_role_that_is_not_allowed_is_not_touched() {
     world.apply("boss", "boss@example.com").await;
     let object = world.state("boss", "NotPermitted").await;
     world.delete("boss").await;
+    world.deleted("boss", &uid(&object)).await;
+    world.seen("boss@example.com").await;
     assert!(object.metadata.finalizers.is_none());
     assert_eq!(world.astro.live_invites("boss@example.com")[0].id, owner);
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);

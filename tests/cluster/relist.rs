@@ -180,7 +180,7 @@ async fn what_happened_while_nobody_watched_is_seen_to_after_a_list_of_several_p
             world.astro.live_invites("p2@example.com").is_empty()
         })
         .await;
-    assert!(way.told());
+    world.until("both are told", || way.told()).await;
     assert_eq!(
         world.astro.emails_to("p0@example.com"),
         1,
@@ -207,7 +207,7 @@ async fn an_organization_that_went_while_nobody_watched_is_gone() {
     way.open();
 
     world.state("boss", "OrganizationNotFound").await;
-    assert!(way.told());
+    world.until("both are told", || way.told()).await;
 }
 
 /// Whoever creates and deletes objects all the time would keep a new leader from planning anything.

@@ -22,9 +22,9 @@ use orginvite_operator::resources::reason::About;
 use orginvite_operator::resources::{OrgInvite, Organization, Reason, crds};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use support::control_plane::{ControlPlane, is_permitted, until_permitted};
+use support::control_plane::{AuditEntry, ControlPlane, is_permitted, until_permitted};
 use support::fake_astro::{FakeAstro, Gate, HoldPoint, Operation, SECRET_PREFIX};
-use support::operator::Operator;
+use support::operator::{Operator, read_log};
 
 use crate::cable::Cable;
 use crate::kstatus::Judge;
@@ -32,9 +32,9 @@ use crate::kstatus::Judge;
 /// How long anything may take before a test fails.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 /// How long the operators here wait for an answer of Astro.
-pub const REQUEST_DEADLINE: Duration = Duration::from_secs(3);
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(5);
 /// Longer than that, the lease's duration of 6 s and the listing delay.
-pub const SETTLE: Duration = Duration::from_millis(9500);
+pub const SETTLE: Duration = Duration::from_millis(11_500);
 /// For what counts on one term and on answers in time, however busy the machine is: as in production,
 /// and too long for a test that waits for any of them.
 pub const STEADY: [&str; 6] = [
@@ -561,7 +561,7 @@ impl World {
             .unwrap();
     }
 
-    /// The object once its Ready condition has that reason, for its present generation.
+    /// The object once its Ready condition has that reason, for its present generation if nothing is under way.
     pub async fn state(&self, name: &str, reason: &str) -> OrgInvite {
         self.state_in(&self.namespace, name, reason).await
     }
@@ -577,9 +577,10 @@ impl World {
                     .map(|status| status.observed_generation);
                 condition(object, "Ready").is_some_and(|ready| {
                     ready.reason == wanted
-                        && (ready.status != "True"
-                            || (observed == object.metadata.generation
-                                && condition(object, "Reconciling").is_none()))
+                        && match condition(object, "Reconciling") {
+                            Some(_) => ready.status != "True",
+                            None => observed == object.metadata.generation,
+                        }
                 })
             })
         };
@@ -696,13 +697,12 @@ impl World {
 
     /// What a user asked the API server to change, whatever came of it.
     pub fn attempted_writes_by(&self, user: &str) -> usize {
+        let attempted = |entry: &&AuditEntry| {
+            entry.user == user && !matches!(entry.verb.as_str(), "get" | "list" | "watch")
+        };
         self.plane
-            .audit()
+            .audit(|entries| entries.iter().filter(attempted).count())
             .unwrap()
-            .iter()
-            .filter(|entry| entry.user == user)
-            .filter(|entry| !matches!(entry.verb.as_str(), "get" | "list" | "watch"))
-            .count()
     }
 
     pub fn leases(&self) -> Api<Lease> {
@@ -745,9 +745,7 @@ impl World {
         let found = async {
             loop {
                 let log = replica.operator.log();
-                // The last line may be half written.
-                let complete = log.rfind('\n').map_or("", |end| &log[..end]);
-                let mut lines = complete.lines().filter(|line| line.contains(&message));
+                let mut lines = log.lines().filter(|line| line.contains(&message));
                 if let Some(line) = lines.nth(times - 1) {
                     return serde_json::from_str(line).unwrap();
                 }
@@ -764,7 +762,7 @@ impl World {
         for entry in std::fs::read_dir(self.dir.path()).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "log") {
-                text.push_str(&std::fs::read_to_string(path).unwrap());
+                text.push_str(&read_log(&path));
             }
         }
         text

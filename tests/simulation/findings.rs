@@ -636,7 +636,7 @@ fn an_object_that_is_replaced_under_an_attempt_records_what_came_of_it() {
     for fate in [late(Duration::from_secs(5)), late_and_unheard()] {
         play(Habits::PLAIN, async |world| {
             let _operator = Process::start(&world, "P0");
-            world.next(Call::Post, fate.clone());
+            world.next(Call::Post, fate);
             world.create("jane", MEMBER);
             world.sent(Call::Post, 1).await;
             world.with(|state| state.replace(&named("jane")));
@@ -656,7 +656,7 @@ fn an_object_that_is_replaced_under_a_replacement_goes_on_with_it() {
         play(Habits::PLAIN, async |world| {
             let _operator = Process::start(&world, "P0");
             world.invite_jane().await;
-            world.next(Call::Delete, fate.clone());
+            world.next(Call::Delete, fate);
             world.edit("jane", |spec| spec.role = ADMIN);
             world.sent(Call::Delete, 1).await;
             world.with(|state| state.replace(&named("jane")));

@@ -34,6 +34,7 @@ pub use audit::AuditEntry;
 pub use supervisor::supervise;
 
 use assets::Binary;
+use audit::AuditLog;
 use credentials::Authority;
 use supervisor::{Answer, Order, Ready};
 
@@ -56,6 +57,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub struct ControlPlane {
     ready: Ready,
+    audit: AuditLog,
     supervisor: Arc<Mutex<Supervisor>>,
 }
 
@@ -78,6 +80,7 @@ impl ControlPlane {
     fn launch() -> Result<Self> {
         let (supervisor, ready) = Supervisor::launch()?;
         Ok(Self {
+            audit: AuditLog::at(ready.audit_log.clone()),
             ready,
             supervisor: Arc::new(Mutex::new(supervisor)),
         })
@@ -117,10 +120,10 @@ impl ControlPlane {
         &self.ready.directory
     }
 
-    /// Every finished request about the group `iam.astronomer.io`, and whatever else the user [`AUDITED`] asked for,
-    /// oldest first. A request is in the log before its caller has the whole response.
-    pub fn audit(&self) -> Result<Vec<AuditEntry>> {
-        audit::read(&self.ready.audit_log)
+    /// Looks at every finished request about the group `iam.astronomer.io`, and whatever else the user [`AUDITED`]
+    /// asked for, oldest first. A request is in the log before its caller has the whole response.
+    pub fn audit<T>(&self, look: impl FnOnce(&[AuditEntry]) -> T) -> Result<T> {
+        self.audit.look(look)
     }
 
     /// The successful writes of a user to objects of the group `iam.astronomer.io`, oldest first: in one namespace,
@@ -131,14 +134,13 @@ impl ControlPlane {
         user: &str,
     ) -> Result<Vec<AuditEntry>> {
         let namespace = namespace.into();
-        let mut entries = self.audit()?;
-        entries.retain(|entry| {
+        let wanted = |entry: &&AuditEntry| {
             entry.is_write()
                 && entry.group == GROUP
                 && entry.namespace.as_deref() == namespace
                 && entry.user == user
-        });
-        Ok(entries)
+        };
+        self.audit(|entries| entries.iter().filter(wanted).cloned().collect())
     }
 
     /// Starts a kube-controller-manager with the controllers for namespaces, service accounts and garbage collection,

@@ -121,6 +121,7 @@ impl FakeAstro {
         let address = listener.local_addr()?;
         let shared = Shared {
             world: Mutex::new(World::new(options.invite_lifetime)),
+            lists: Mutex::default(),
         };
         let control = Control(Arc::new(shared), options.organization.clone());
         control.add_organization(&options.organization);
@@ -187,6 +188,8 @@ impl Drop for FakeAstro {
 #[derive(Debug)]
 struct Shared {
     world: Mutex<World>,
+    /// Taken before the other one by who lists users, and kept by [`Control::at_once`].
+    lists: Mutex<()>,
 }
 
 type Hook = Box<dyn FnOnce(&Control) + Send>;

@@ -117,10 +117,10 @@ impl Operator {
         Some(*self.admin.get_or_init(|| address))
     }
 
-    /// What it logged so far.
+    /// What it logged so far, in whole lines.
     #[must_use]
     pub fn log(&self) -> String {
-        std::fs::read_to_string(&self.log).unwrap_or_default()
+        read_log(&self.log)
     }
 
     /// Whether it still runs.
@@ -133,4 +133,13 @@ impl Drop for Operator {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The whole lines of a log: the last one may be half written.
+#[must_use]
+pub fn read_log(path: &Path) -> String {
+    let mut log = std::fs::read(path).unwrap_or_default();
+    let end = log.iter().rposition(|byte| *byte == b'\n');
+    log.truncate(end.map_or(0, |end| end + 1));
+    String::from_utf8_lossy(&log).into_owned()
 }

@@ -197,7 +197,7 @@ async fn the_audit_log_has_every_write_once() -> Result<()> {
     ];
     assert_eq!(writes, expected);
 
-    let everything = control_plane.audit()?;
+    let everything = control_plane.audit(<[_]>::to_vec)?;
     let codes: Vec<_> = everything
         .iter()
         .filter(|entry| entry.user == "writer" && entry.namespace.as_deref() == Some("audited"))

@@ -1,9 +1,11 @@
 //! What the API server is told to log, and how that is read.
 
-use std::fs;
-use std::path::Path;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -56,22 +58,43 @@ impl AuditEntry {
     }
 }
 
-/// Reads the log. A last line without its end is still being written and left out.
-pub(super) fn read(log: &Path) -> Result<Vec<AuditEntry>> {
-    let text = match fs::read_to_string(log) {
+/// The log, of which nothing is read twice: tests ask often, and it grows long.
+#[derive(Debug)]
+pub(super) struct AuditLog {
+    path: PathBuf,
+    /// How many bytes were read, and the entries in them.
+    read: Mutex<(u64, Vec<AuditEntry>)>,
+}
+
+impl AuditLog {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            read: Mutex::default(),
+        }
+    }
+
+    /// Reads what was added, and looks at every entry.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&[AuditEntry]) -> T) -> Result<T> {
+        let mut read = self.read.lock();
+        let (offset, entries) = &mut *read;
         // The server creates the file with the first line.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        text => text.with_context(|| format!("reading {}", log.display()))?,
-    };
-    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
-    complete
-        .lines()
-        .map(|line| {
-            let event: Event = serde_json::from_str(line)
-                .with_context(|| format!("reading the audit event {line}"))?;
-            Ok(event.into())
-        })
-        .collect()
+        if self.path.exists() {
+            let mut log = BufReader::new(File::open(&self.path)?);
+            log.seek(SeekFrom::Start(*offset))?;
+            let mut line = Vec::new();
+            // A last line without its end is still being written.
+            while log.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+                let event: Event = serde_json::from_slice(&line).with_context(|| {
+                    format!("reading the audit event {}", String::from_utf8_lossy(&line))
+                })?;
+                entries.push(event.into());
+                *offset += line.len() as u64;
+                line.clear();
+            }
+        }
+        Ok(look(entries))
+    }
 }
 
 /// The parts of an `audit.k8s.io/v1` Event that are used.

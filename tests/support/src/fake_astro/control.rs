@@ -104,6 +104,12 @@ impl Control {
 
 /// What people do.
 impl Control {
+    /// Does several things of which no page of a list shows a part: one by one, a loss of many may be two of few.
+    pub fn at_once(&self, act: impl FnOnce(&Self)) {
+        let _lists = self.0.lists.lock();
+        act(self);
+    }
+
     /// The invitee accepts, and becomes a member with the invite's role.
     ///
     /// Fails, as do the next ones, when there is no such invite or it has ended.

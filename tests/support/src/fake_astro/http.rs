@@ -99,12 +99,14 @@ async fn follow(control: &Control, arrival: Arrival) -> Reply {
         Err(reply) => return reply,
     };
     gate(control, sequence, HoldPoint::BeforeEffect).await;
+    let is_list = operation == Operation::ListUsers;
     let (reply, hooks) = {
+        let _whole = is_list.then(|| control.0.lists.lock());
         let mut world = control.0.world.lock();
         let reply = world.perform(sequence, request, &key_id);
         (
             reply,
-            if operation == Operation::ListUsers {
+            if is_list {
                 world.due_hooks()
             } else {
                 Vec::new()

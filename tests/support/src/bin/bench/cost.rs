@@ -86,7 +86,7 @@ impl Mark {
     pub(super) async fn now(world: &World) -> anyhow::Result<Self> {
         logged(world).await?;
         Ok(Self {
-            audited: world.plane.audit()?.len(),
+            audited: world.plane.audit(<[_]>::len)?,
             astro: world.astro.mark(),
             cpu: Cpu::now(world)?,
             at: Instant::now(),
@@ -100,8 +100,12 @@ impl Spent {
         let cpu = Cpu::now(world)?.since(mark.cpu);
         let calls = world.astro.calls_since(mark.astro);
         logged(world).await?;
-        let mut requests = world.plane.audit()?.split_off(mark.audited);
-        requests.retain(|request| request.user == AUDITED);
+        let requests = world.plane.audit(|all| {
+            let all = all[mark.audited..].iter();
+            all.filter(|request| request.user == AUDITED)
+                .cloned()
+                .collect()
+        })?;
         Ok(Self {
             time,
             cpu,
