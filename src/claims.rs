@@ -210,19 +210,28 @@ pub fn standing<'a>(
             })
     };
 
+    // Whether a live object records the same.
+    let is_recorded = |holder: &OrgInvite| {
+        // Who may not have the invitation that was accepted took over that there is a member.
+        let same = |other: &OrgInvite| {
+            (invite(holder).is_some() && invite(other) == invite(holder))
+                || (member(holder).is_some() && member(other) == member(holder))
+        };
+        others
+            .iter()
+            .any(|other| !is_deleting(other) && !is_open(other) && same(other))
+    };
+
     let inherits = others.iter().copied().find(|holder| {
         let is_before = |other: &&OrgInvite| is_older(other) && may_inherit(other, holder);
-        hands_over(holder) && may_inherit(own, holder) && !others.iter().any(is_before)
+        hands_over(holder)
+            && !is_recorded(holder)
+            && may_inherit(own, holder)
+            && !others.iter().any(is_before)
     });
 
     let heir = if is_deleting(own) && holds(own) {
-        let same = |other: &OrgInvite| match invite(own) {
-            Some(invited) => invite(other) == Some(invited),
-            None => member(own).is_some() && member(other) == member(own),
-        };
-        let recorded = others
-            .iter()
-            .any(|other| !is_deleting(other) && !is_open(other) && same(other));
+        let recorded = is_recorded(own);
         let may_come = |other: &OrgInvite| {
             is_open(other) && !is_broken(other) && permits(other, other.spec.role)
         };

@@ -1,5 +1,7 @@
 //! One address gets one invitation, however many objects ask for it.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -371,6 +373,40 @@ async fn of_a_crowd_that_waits_one_takes_over() {
     }
     assert_eq!((objects.items.len(), heirs.len()), (34, 1), "{heirs:?}");
     world.state(&heirs[0], "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+}
+
+/// Somebody else's finalizer keeps the holder after its record was handed over: nobody takes it over once more.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_wait_one_takes_over_however_long_the_holder_stays() {
+    let world = World::start().await;
+    let mut holder = world.manifest("holder", "jane@example.com", "ORGANIZATION_MEMBER");
+    holder.metadata.finalizers = Some(vec!["example.com/a".to_owned()]);
+    world.create(&holder).await;
+    let id = invite_id(&world.state("holder", "Invited").await);
+    for name in ["a", "b"] {
+        world.apply(name, "jane@example.com").await;
+        world.state(name, "Conflict").await;
+    }
+    world.delete("holder").await;
+    let invites = world.invites();
+    let released = async {
+        while invites.get("holder").await.unwrap().finalizers() != ["example.com/a"] {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    world.in_time("the holder lets go", released).await;
+    world.seen("jane@example.com").await;
+    let mut heirs = Vec::new();
+    for name in ["a", "b"] {
+        let object = invites.get(name).await.unwrap();
+        heirs.extend(object.status.unwrap().invite_id);
+    }
+    assert_eq!(heirs, [id]);
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    let params = PatchParams::default();
+    invites.patch("holder", &params, &free).await.unwrap();
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
 }
