@@ -443,14 +443,7 @@ async fn ready(world: &World) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ready_is_who_has_its_caches_and_alive_who_answers() {
-    let mut world = World::prepare(json!({})).await;
-    let own = json!([
-        {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
-    ]);
-    world.grant("own", own).await;
-    world.until_permitted(&world.user, "list", None).await;
+    let mut world = World::without_namespaces().await;
     world.start_operator_in_group(None, &[]);
     world
         .until("namespaces are refused", || {

@@ -209,14 +209,19 @@ async fn bad_organizations_are_refused_with_a_message() {
             "tokenSecretRef.key must be a key of a Secret",
         ),
     ] {
-        let mut spec = good.clone();
-        spec[field] = value.clone();
-        let refused = create(&world, "Organization", &spec).await;
-        assert!(
-            refused.as_ref().is_err_and(|error| error.contains(message)),
-            "{field}: {value}: {refused:?}"
-        );
+        refuses(&world, &good, field, &value, message).await;
     }
+}
+
+/// An Organization that differs from a good one in that field is refused with that message.
+async fn refuses(world: &World, good: &Value, field: &str, value: &Value, message: &str) {
+    let mut spec = good.clone();
+    spec[field] = value.clone();
+    let refused = create(world, "Organization", &spec).await;
+    assert!(
+        refused.as_ref().is_err_and(|error| error.contains(message)),
+        "{field}: {value}: {refused:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -264,13 +269,7 @@ async fn what_would_allow_nothing_or_could_be_misread_is_refused() {
             "syncInterval must be a duration",
         ),
     ] {
-        let mut spec = good.clone();
-        spec[field] = value.clone();
-        let refused = create(&world, "Organization", &spec).await;
-        assert!(
-            refused.as_ref().is_err_and(|error| error.contains(message)),
-            "{field}: {value}: {refused:?}"
-        );
+        refuses(&world, &good, field, &value, message).await;
     }
     for (field, value) in [
         ("syncInterval", json!("1h30m")),

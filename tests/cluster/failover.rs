@@ -480,14 +480,7 @@ async fn a_leader_whose_connections_are_dead_goes_on_with_others() {
 /// Whoever cannot plan would hold up the others, and end late.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_see_namespaces_does_not_lead_and_ends_at_once() {
-    let mut world = World::prepare(json!({})).await;
-    let own = json!([
-        {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
-        {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
-    ]);
-    world.grant("own", own).await;
-    world.until_permitted(&world.user, "list", None).await;
+    let mut world = World::without_namespaces().await;
     // With these it would end 40 s after it was asked to.
     world.start_operator_in_group(None, &STEADY);
     let mut blind = Replica {

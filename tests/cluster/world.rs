@@ -214,6 +214,19 @@ impl World {
         self.plane.client_for(user, None).await.unwrap()
     }
 
+    /// One whose operator has every right but to see namespaces.
+    pub async fn without_namespaces() -> Self {
+        let world = Self::prepare(json!({})).await;
+        let own = json!([
+            {"apiGroups": ["iam.astronomer.io"], "resources": ["*"], "verbs": ["*"]},
+            {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "watch"]},
+            {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["*"]},
+        ]);
+        world.grant("own", own).await;
+        world.until_permitted(&world.user, "list", None).await;
+        world
+    }
+
     /// Grants what RBAC calls `name` to the operator's user, who has nothing else in no group.
     pub async fn grant(&self, name: &str, rules: Value) {
         let name = format!("{}-{name}", self.namespace);
