@@ -634,9 +634,7 @@ mod tests {
         for name in &names {
             reserve(name);
         }
-        let now = Instant::now();
-        let deletion = budget.take(Verb::Delete, Class::First, "deletion");
-        assert_eq!(deletion, Ok(()), "{now:?}");
+        assert_eq!(budget.take(Verb::Delete, Class::First, "deletion"), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

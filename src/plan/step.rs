@@ -84,11 +84,12 @@ pub enum State {
 }
 
 impl State {
-    /// What holds no longer: whether the last truth is still one is not known, because of what the operator itself did.
+    /// The same while an invitation is `replaced`: whether the last truth is still one is not known, because of what the
+    /// operator itself did.
     #[must_use]
-    pub fn in_doubt(self) -> Self {
+    pub fn while_replaced(self, replaced: bool) -> Self {
         match self {
-            Self::Obscured(saying) => Self::Progressing(saying),
+            Self::Obscured(saying) if replaced => Self::Progressing(saying),
             other => other,
         }
     }

@@ -103,12 +103,7 @@ impl<'a> Turn<'a> {
             (Step::Revoke(invite), _) => self.revoke(&record, &invite).await,
             (Step::Release, _) => self.release().await,
             (Step::Abandon, Some(attempt)) => {
-                let kept = OrgInviteStatus {
-                    attempt_id: Some(attempt.id),
-                    open_attempt: None,
-                    ..record
-                };
-                self.say(&kept, &plan.state).await?;
+                self.say(&abandoned(&record, &attempt), &plan.state).await?;
                 self.memory.underway = None;
                 Ok(Action::await_change())
             }
@@ -549,12 +544,8 @@ impl<'a> Turn<'a> {
         } else {
             record.observed_generation.min(generation - 1)
         };
-        let state = state.clone();
-        let state = if claims::is_replacing(self.object, record) {
-            state.in_doubt()
-        } else {
-            state
-        };
+        let replaced = claims::is_replacing(self.object, record);
+        let state = state.clone().while_replaced(replaced);
         let mut status = report::status(record, &state, self.blind(), generation, self.now());
         status
             .open_attempt
@@ -585,7 +576,7 @@ impl<'a> Turn<'a> {
         Ok(())
     }
 
-    /// Writes the status if it differs. Whether it did.
+    /// Writes the status if it differs. Whether it is written now.
     pub(super) async fn write(
         &mut self,
         object: &OrgInvite,
@@ -619,6 +610,15 @@ pub(super) fn closed(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteSt
         role: None,
         expires_at: None,
         inviter: None,
+        ..record.clone()
+    }
+}
+
+/// The record once `attempt` is known to have changed nothing.
+pub(super) fn abandoned(record: &OrgInviteStatus, attempt: &Attempt) -> OrgInviteStatus {
+    OrgInviteStatus {
+        attempt_id: Some(attempt.id.clone()),
+        open_attempt: None,
         ..record.clone()
     }
 }

@@ -15,7 +15,8 @@ use crate::plan::{Doubt, Found, Lookup, Named, Observation, Sight};
 use crate::resources::org_invite::{Attempt, INVITE_ID_ANNOTATION, Inviter};
 use crate::resources::{Address, OrgInviteStatus};
 
-/// How old a reading may be for an e-mail that no recorded invitation is the reason of: whoever is not in it may have come in by another way since.
+/// How old a reading may be for an e-mail that no recorded invitation is the reason of: whoever is not in it may have
+/// come in by another way since.
 const FRESH: Duration = Duration::from_mins(5);
 
 impl Turn<'_> {

@@ -260,11 +260,7 @@ pub(super) async fn say(
     let recorded = object.status.clone().unwrap_or_default();
     let told = conditions::find(&recorded.conditions, "Accepted");
     let blind = told.is_some_and(|accepted| accepted.status == "Unknown");
-    let state = if claims::is_replacing(object, &recorded) {
-        state.in_doubt()
-    } else {
-        state
-    };
+    let state = state.while_replaced(claims::is_replacing(object, &recorded));
     let status = report::status(
         &recorded,
         &state,

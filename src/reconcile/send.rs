@@ -8,7 +8,7 @@ use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use tokio::time::Instant;
 
-use super::act::closed;
+use super::act::{abandoned, closed};
 use super::connection::{Connection, Link, Policy};
 use super::events::Deed;
 use super::memory::Underway;
@@ -185,15 +185,12 @@ impl Turn<'_> {
         attempt: &Attempt,
         unseen: bool,
     ) {
+        tracing::info!("nothing is sent: the Organization changed while the attempt was written");
         if unseen {
             self.memory.underway = None;
             return;
         }
-        let record = OrgInviteStatus {
-            attempt_id: Some(attempt.id.clone()),
-            open_attempt: None,
-            ..record.clone()
-        };
+        let record = abandoned(record, attempt);
         if let Recorded::Done = self.tell(object, attempt, &record).await {
             self.memory.underway = None;
         }
@@ -220,11 +217,7 @@ impl Turn<'_> {
         attempt: &Attempt,
         state: State,
     ) -> OrgInviteStatus {
-        let state = if attempt.replaces.is_some() {
-            state.in_doubt()
-        } else {
-            state
-        };
+        let state = state.while_replaced(attempt.replaces.is_some());
         OrgInviteStatus {
             open_attempt: Some(Box::new(attempt.clone())),
             ..self.status(record, &state)
@@ -262,18 +255,10 @@ impl Turn<'_> {
         } else {
             self.refused(refusal, Verb::Delete, false)
         };
-        let record = if unseen {
-            record.clone()
-        } else {
-            OrgInviteStatus {
-                attempt_id: Some(attempt.id.clone()),
-                ..record.clone()
-            }
-        };
         let status = if unseen {
-            self.unfinished(&record, attempt, state)
+            self.unfinished(record, attempt, state)
         } else {
-            self.status(&record, &state)
+            self.status(&abandoned(record, attempt), &state)
         };
         let written = self.tell(object.clone(), attempt, &status).await;
         if !unseen && matches!(written, Recorded::Done) {
