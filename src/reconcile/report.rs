@@ -132,7 +132,9 @@ fn obscured(
     generation: i64,
     now: Timestamp,
 ) -> OrgInviteStatus {
-    let expired = status.expires_at.as_ref().is_some_and(|time| time.0 < now);
+    let expires_at = status.expires_at.as_ref();
+    // A member's invitation is over, whenever it would have expired.
+    let expired = status.user_id.is_none() && expires_at.is_some_and(|time| time.0 < now);
     let mut kept: Vec<_> = status
         .conditions
         .iter()
@@ -335,6 +337,13 @@ mod tests {
             (told(&State::Stalled(why())), unknown),
             (told(&State::Progressing(why())), unknown),
             (recorded(), "Ready=Unknown Reconciling=True"),
+            (
+                OrgInviteStatus {
+                    expires_at: Some(Time(now() - 1.second())),
+                    ..says(&recorded(), &member())
+                },
+                "Ready=True Reconciling=True Accepted=True",
+            ),
         ] {
             let status = says(&record, &obscured);
             assert_eq!(conditions(&status), expected, "{record:?}");
