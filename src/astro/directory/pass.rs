@@ -192,7 +192,15 @@ fn insert(people: &mut HashMap<Address, Person>, address: Address, person: Perso
             entry.insert(person);
         }
         Entry::Occupied(mut entry) => match (entry.get_mut(), person) {
-            (Person::Pending { invites, .. }, Person::Pending { invites: more, .. }) => {
+            (
+                Person::Pending { invites, role },
+                Person::Pending {
+                    invites: more,
+                    role: other,
+                },
+            ) => {
+                // Which of the invitations has which is not told.
+                role.take_if(|role| Some(*role) != other);
                 invites.extend(more);
                 invites.sort_by_key(|invite| Reverse(invite.expires_at));
             }
@@ -300,6 +308,33 @@ mod tests {
         let began = tokio::time::Instant::now();
         assert!(directory.pass().await.is_err());
         assert!(began.elapsed() <= PAUSED, "{:?}", began.elapsed());
+    }
+
+    /// An owner's invitation must not pass for a member's because another row has the same address.
+    #[test]
+    fn several_rows_with_different_roles_have_none_for_sure() {
+        let (member, owner) = (Role::OrganizationMember, Role::OrganizationOwner);
+        for (rows, expected) in [
+            ([Some(member), Some(member)], Some(member)),
+            ([Some(member), Some(owner)], None),
+            ([Some(member), None], None),
+            ([None, Some(owner)], None),
+        ] {
+            let mut people = HashMap::new();
+            let address = Address::parse("jane@example.com").unwrap();
+            for role in rows {
+                let invites = Vec::new();
+                insert(
+                    &mut people,
+                    address.clone(),
+                    Person::Pending { invites, role },
+                );
+            }
+            let Some(Person::Pending { role, .. }) = people.get(&address) else {
+                unreachable!("nobody is a member")
+            };
+            assert_eq!(*role, expected, "{rows:?}");
+        }
     }
 
     /// Whoever is in a row that is not shown would count as gone.
