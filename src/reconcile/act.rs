@@ -259,8 +259,12 @@ impl<'a> Turn<'a> {
         let sent = settled
             .as_ref()
             .filter(|attempt| attempt.replaces.as_ref() != Some(&found.id));
-        if let Some(attempt) = sent {
+        // One that came with a manifest went out another time, for another object.
+        if let Some(attempt) = sent.filter(|attempt| !claims::is_copied(attempt, self.object)) {
             self.count_email(&record, attempt);
+            if self.memory.last_email.is_none() {
+                self.keep_distance();
+            }
         }
         let record = OrgInviteStatus {
             resends: sent.map_or(record.resends, |attempt| attempt.resends),

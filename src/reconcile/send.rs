@@ -297,9 +297,7 @@ impl Turn<'_> {
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.taken_back = None;
-                let spacing = self.context.timing.spacing + Duration::from_secs(1);
-                let next = report::time(astro::later(self.now(), spacing));
-                self.memory.last_email = Some((Instant::now(), next.0));
+                self.keep_distance();
                 self.connection.learn(Verb::Post, true);
                 if self.connection.learn_sent(&invite) {
                     // Which invitations are the token's own is known now.
@@ -324,6 +322,10 @@ impl Turn<'_> {
             Err(error) => {
                 tracing::warn!(%error, "it is not known whether Astro took the invitation");
                 self.memory.failed();
+                if self.blind() {
+                    // Nobody ever learns.
+                    self.keep_distance();
+                }
                 let message = format!(
                     "It is not known whether the invitation went out: {error}. Nothing is sent until it has had time to arrive and the organization was read again"
                 );
@@ -360,6 +362,13 @@ impl Turn<'_> {
         let status = self.status(&closed(record, attempt), &State::Stalled(saying));
         self.tell(object.clone(), attempt, &status).await;
         Ok(self.again())
+    }
+
+    /// The next e-mail to the address is not before the spacing after now.
+    pub(super) fn keep_distance(&mut self) {
+        let spacing = self.context.timing.spacing + Duration::from_secs(1);
+        let next = report::time(astro::later(self.now(), spacing));
+        self.memory.last_email = Some((Instant::now(), next.0));
     }
 
     /// Tells that an e-mail went out, and what for.

@@ -389,3 +389,23 @@ async fn a_429_to_a_delete_holds_every_delete_of_the_token() {
     }
     assert_eq!(world.astro.count(Operation::DeleteInvite), 4);
 }
+
+/// Whoever learns of an e-mail only by finding its invitation keeps the distance to the next one, too, also for the next
+/// object.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_e_mail_whose_answer_was_lost_counts_for_the_distance_to_the_next() {
+    let mut world = World::prepare(json!({})).await;
+    world.start_operator_with(&["--email-spacing", "10m"]);
+    world.organization_is("Connected").await;
+    let cut = Fault::after(Answer::Cut);
+    world
+        .astro
+        .fault(Operation::CreateInvite, cut, Times::Next(1));
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.delete("jane").await;
+    world.deleted("jane", &uid(&jane)).await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Spacing").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+}

@@ -58,6 +58,12 @@ async fn objects_without_their_status_find_what_there_is_and_send_nothing() {
     let object = world.state("declined", "Restored").await;
     assert_eq!(condition(&object, "Stalled").unwrap().status, "True");
     assert_eq!(world.astro.count(Operation::CreateInvite), 3);
+    let of = world.organization.clone();
+    let scrape = Scrape::of(&world).await;
+    for cause in ["first", "resend", "replacement"] {
+        let counted = scrape.value("emails_sent", &[&of, cause]);
+        assert_eq!(counted, Some(0.0), "this process sent none: {cause}");
+    }
 
     // A person decides.
     world
