@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryFutureExt as _;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt};
@@ -32,7 +32,7 @@ use crate::plan::Saying;
 use crate::resources::organization::TokenStatus;
 use crate::resources::organization::{ACKNOWLEDGE_ANNOTATION, FINALIZER};
 use crate::resources::{Address, OrgInvite, Organization, Reason};
-use crate::stored::{Stored, finalizers};
+use crate::stored::{PAGE, Stored, finalizers};
 
 /// How long until something that needs a person is looked at again without being told.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -100,13 +100,13 @@ async fn attend(
     context: &Arc<Context>,
 ) -> Result<Action, Error> {
     let deleting = object.metadata.deletion_timestamp.is_some();
-    let held = object.finalizers().iter().any(|one| one == FINALIZER);
+    let held = is_held(object);
+    heed(object, name, term, context);
     let needed_by = if deleting {
-        needed_by(name, context)
+        needed_by(name, context).await?
     } else {
         0
     };
-    heed(object, name, term, context);
     if deleting && needed_by == 0 {
         if held {
             hold(object, false, context).await?;
@@ -123,7 +123,13 @@ async fn attend(
                 "The API server refuses to take its finalizer. Its own conditions say why";
             set_link(context, term, name, not_ready(name, message));
         }
-        return written.map(|()| Action::await_change());
+        match written? {
+            Held::Stripped => tracing::warn!(
+                "something removes the finalizer as it is set, so that the Organization may go before its OrgInvites: let the API server's policies keep it"
+            ),
+            // Its own event plans the rest.
+            Held::Written => return Ok(Action::await_change()),
+        }
     }
     if let Some(older) = older_twin(object, context) {
         let message = format!(
@@ -134,7 +140,10 @@ async fn attend(
         return Ok(Action::requeue(RECHECK));
     }
     let token = token(object, context).await;
-    if !context.leadership.holds(term) {
+    // It may have been removed by force meanwhile, and nobody would be told again.
+    let present = context.organizations.get(&ObjectRef::new(name));
+    let is_there = present.is_some_and(|present| present.uid() == object.uid());
+    if !is_there || !context.leadership.holds(term) {
         return Ok(Action::await_change());
     }
     let (connection, failure) = match token {
@@ -198,19 +207,48 @@ fn not_ready(name: &str, message: &str) -> Link {
 }
 
 /// How many OrgInvites cannot go without the Organization.
-fn needed_by(name: &str, context: &Context) -> usize {
-    context
-        .invites
-        .all()
-        .iter()
-        .filter(|object| object.spec.organization_ref.name == name && has_finalizer(object))
-        // Whoever may create an object may give it a finalizer.
-        .filter(|object| claims::holds(object))
-        .count()
+async fn needed_by(name: &str, context: &Context) -> Result<usize, Error> {
+    // Whoever may create an object may give it a finalizer.
+    let needs = |object: &OrgInvite| {
+        object.spec.organization_ref.name == name && has_finalizer(object) && claims::holds(object)
+    };
+    let cached = context.invites.all();
+    let cached = cached.iter().filter(|object| needs(object)).count();
+    if cached > 0 {
+        return Ok(cached);
+    }
+    // The cache may be behind what was written a moment ago. Nothing new is sent any more.
+    let api: Api<Stored<OrgInvite>> = Api::all(context.client.clone());
+    let mut page = ListParams {
+        field_selector: Some(format!("spec.organizationRef.name={name}")),
+        limit: Some(PAGE),
+        ..ListParams::default()
+    };
+    let mut count = 0;
+    loop {
+        let list = api.list(&page).await?;
+        count += list.items.iter().filter(|Stored(one)| needs(one)).count();
+        page.continue_token = list.metadata.continue_.filter(|more| !more.is_empty());
+        if page.continue_token.is_none() {
+            return Ok(count);
+        }
+    }
+}
+
+fn is_held(object: &Organization) -> bool {
+    object.finalizers().iter().any(|one| one == FINALIZER)
+}
+
+/// What came of a finalizer that was to be set or removed.
+enum Held {
+    /// It is written, or something else was, whose event is to come.
+    Written,
+    /// The API server took it, and the object is without it.
+    Stripped,
 }
 
 /// Sets or removes the finalizer, and tells when the API server refuses that.
-async fn hold(object: &Organization, hold: bool, context: &Context) -> Result<(), Error> {
+async fn hold(object: &Organization, hold: bool, context: &Context) -> Result<Held, Error> {
     let written = write_finalizer(object, hold, context).await;
     if let Some(message) = written.as_ref().err().and_then(Error::refusal) {
         // What is refused as well is in the log.
@@ -224,10 +262,10 @@ async fn write_finalizer(
     object: &Organization,
     hold: bool,
     context: &Context,
-) -> Result<(), Error> {
+) -> Result<Held, Error> {
     let api: Api<Stored<Organization>> = Api::all(context.client.clone());
     let Some(all) = finalizers(&api, object).await? else {
-        return Ok(());
+        return Ok(Held::Written);
     };
     let others = all
         .iter()
@@ -245,8 +283,11 @@ async fn write_finalizer(
         )
         .await
     {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => Ok(()),
+        Ok(Stored(written)) if hold && !is_held(&written) => Ok(Held::Stripped),
+        Ok(_) => Ok(Held::Written),
+        Err(kube::Error::Api(status)) if status.code == 409 || status.code == 404 => {
+            Ok(Held::Written)
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -77,21 +77,6 @@ async fn interval(world: &World) {
         .await;
 }
 
-/// Jane's object once its message holds that text.
-async fn says(world: &World, text: &str) {
-    world
-        .in_time(&format!("the message says {text:?}"), async {
-            loop {
-                let object = world.invites().get("jane").await.unwrap();
-                if condition(&object, "Ready").is_some_and(|ready| ready.message.contains(text)) {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        })
-        .await;
-}
-
 /// Jane's object with an e-mail that went out though nobody had an answer to its POST.
 async fn unanswered(world: &World) -> String {
     let cut = Fault::after(Answer::Cut);
@@ -457,7 +442,7 @@ async fn the_same_after_a_restart() {
     world.state("jane", "OutcomeUnknown").await;
     world.kill_operator();
     world.start_operator_with(&PATIENT);
-    says(&world, "whether the last e-mail went out").await;
+    world.says("jane", "whether the last e-mail went out").await;
     waits_for_a_person(&world, 1).await;
     world.annotate("jane", RESEND, "monday").await;
     invited_anew(&world).await;
@@ -737,7 +722,7 @@ async fn an_invitation_that_is_not_it_is_told_and_not_adopted() {
         ("no-such-invite", "Astro answered 404"),
     ] {
         world.annotate("jane", INVITE_ID, id).await;
-        says(&world, why).await;
+        world.says("jane", why).await;
         let object = world.state("jane", "OutcomeUnknown").await;
         assert_eq!(object.status.unwrap().invite_id, None);
     }
@@ -929,7 +914,7 @@ async fn deletion_with_an_unknown_outcome_takes_back_what_is_named() {
     let sent = unanswered(&world).await;
     let object = world.state("jane", "OutcomeUnknown").await;
     world.delete("jane").await;
-    says(&world, "which is then taken back").await;
+    world.says("jane", "which is then taken back").await;
     interval(&world).await;
     assert_eq!(world.astro.live_invites(JANE)[0].id, sent, "it is held");
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
@@ -950,7 +935,7 @@ async fn deletion_with_an_unknown_outcome_ends_with_retain() {
     let sent = unanswered(&world).await;
     let object = world.state("jane", "OutcomeUnknown").await;
     world.delete("jane").await;
-    says(&world, "deletionPolicy to Retain").await;
+    world.says("jane", "deletionPolicy to Retain").await;
     world
         .edit("jane", json!({"deletionPolicy": "Retain"}))
         .await;

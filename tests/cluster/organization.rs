@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use k8s_openapi::api::events::v1::Event;
 use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::core::ObjectMeta;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
 use orginvite_operator::resources::Organization;
@@ -12,7 +13,7 @@ use orginvite_operator::resources::organization::Permission;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, Outcome, Times};
 
-use crate::world::{World, condition, uid};
+use crate::world::{World, condition, invite_id, uid};
 
 fn api(world: &World) -> Api<Organization> {
     Api::all(world.client.clone())
@@ -52,6 +53,59 @@ async fn it_stays_until_no_invitation_needs_it_and_sends_nothing_new_meanwhile()
         .unwrap();
     world.state("joe", "OrganizationNotFound").await;
     assert_eq!(world.astro.count(Operation::CreateInvite), 1);
+}
+
+/// It was removed by force, and one of the same name is for another organization.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_recorded_of_another_organization_is_left_alone() {
+    let world = World::start().await;
+    let jane = world.apply("jane", "jane@example.com").await;
+    let invite = invite_id(&world.state("jane", "Invited").await);
+    let mut next = organization(&world).await;
+    api(&world)
+        .delete(&world.organization, &DeleteParams::default())
+        .await
+        .unwrap();
+    world
+        .edit_organization(json!({"metadata": {"finalizers": null}}))
+        .await;
+    world.says("jane", "There is no Organization").await;
+
+    let there = world.astro.organization("another-organization");
+    let both = [world.astro.organization_id(), there.organization_id()];
+    world.astro.add_token("both-token", &both);
+    world.put_token("both-token").await;
+    next.metadata = ObjectMeta {
+        name: Some(world.organization.clone()),
+        ..ObjectMeta::default()
+    };
+    there
+        .organization_id()
+        .clone_into(&mut next.spec.organization_id);
+    next.status = None;
+    api(&world)
+        .create(&PostParams::default(), &next)
+        .await
+        .unwrap();
+    world.organization_is("Connected").await;
+    world.says("jane", "what is recorded here is of").await;
+    let object = world.invites().get("jane").await.unwrap();
+    assert_eq!(invite_id(&object), invite, "what is known stays");
+    world.apply("joe", "joe@example.com").await;
+    world.state("joe", "Invited").await;
+    assert_eq!(there.emails_to("joe@example.com"), 1);
+
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world.delete("jane").await;
+    world.says("jane", "cannot be taken back").await;
+    world
+        .edit("jane", json!({"deletionPolicy": "Retain"}))
+        .await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert_eq!(world.astro.live_invites("jane@example.com")[0].id, invite);
+    assert!(there.live_invites("jane@example.com").is_empty());
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
+    assert_eq!(world.astro.count(Operation::CreateInvite), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,146 +1,21 @@
 //! Watches that the API server does not resume: what happened meanwhile shows in a new list only.
 
-use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
-
-use axum::body::{Body, to_bytes};
-use axum::extract::{Request, State};
-use axum::response::Response;
-use futures::StreamExt as _;
 use futures::future::join_all;
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, HOST};
-use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::{Api, Client};
-use orginvite_operator::resources::{OrgInvite, Organization};
-use parking_lot::Mutex;
+use kube::Api;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::core::ObjectMeta;
+use orginvite_operator::resources::Organization;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
 
+use crate::way::Way;
 use crate::world::World;
 
 /// More than a page of a list has.
 const PEOPLE: u32 = 40;
 
-/// A way to the API server on which watches end and cannot be resumed.
-struct Way {
-    address: SocketAddr,
-    state: Arc<Passage>,
-}
-
-struct Passage {
-    client: Client,
-    /// Whether nothing is listed or watched just now.
-    closed: watch::Sender<bool>,
-    /// What was not watched since.
-    missed: Mutex<HashSet<String>>,
-    /// Objects of which one goes after each list of OrgInvites, before it is answered.
-    passing: Mutex<Vec<String>>,
-    namespace: String,
-}
-
-impl Way {
-    /// Requests go on as those of the client's user.
-    async fn of(client: Client, namespace: &str) -> Self {
-        let state = Arc::new(Passage {
-            client,
-            closed: watch::Sender::new(false),
-            missed: Mutex::default(),
-            passing: Mutex::default(),
-            namespace: namespace.to_owned(),
-        });
-        let router = axum::Router::new()
-            .fallback(pass)
-            .with_state(Arc::clone(&state));
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let address = listener.local_addr().unwrap();
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, state }
-    }
-
-    /// Ends what is watched. Nothing is listed or watched before [`Way::open`].
-    fn close(&self) {
-        let watched = ["organizations", "orginvites"];
-        let paths = watched.map(|one| format!("/apis/iam.astronomer.io/v1alpha1/{one}"));
-        self.state.missed.lock().extend(paths);
-        self.state.closed.send_replace(true);
-    }
-
-    /// Lets all pass again.
-    fn open(&self) {
-        self.state.closed.send_replace(false);
-    }
-
-    /// Whether somebody was told that a watch cannot be resumed, of each kind.
-    fn told(&self) -> bool {
-        self.state.missed.lock().is_empty()
-    }
-}
-
-impl Passage {
-    async fn one_passes(&self) {
-        let next = self.passing.lock().pop();
-        if let Some(name) = next {
-            let api: Api<OrgInvite> = Api::namespaced(self.client.clone(), &self.namespace);
-            api.delete(&name, &DeleteParams::default()).await.unwrap();
-            // Longer than a watch takes to show it.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    }
-}
-
-async fn pass(State(state): State<Arc<Passage>>, request: Request) -> Response {
-    let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path().to_owned();
-    let watches = parts.uri.query().unwrap_or_default().contains("watch=true");
-    let collection = path.ends_with("/orginvites") || path.ends_with("/organizations");
-    let mut closed = state.closed.subscribe();
-    if collection && parts.method == http::Method::GET {
-        closed.wait_for(|closed| !closed).await.unwrap();
-        if watches && state.missed.lock().remove(&path) {
-            let gone = json!({"type": "ERROR", "object": {
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-                "message": "too old resource version: 1 (2)", "reason": "Expired", "code": 410,
-            }});
-            let answer = Response::builder().header(CONTENT_TYPE, "application/json");
-            return answer.body(Body::from(format!("{gone}\n"))).unwrap();
-        }
-    }
-    // The client has the API server's own.
-    parts.headers.remove(HOST);
-    let body = to_bytes(body, usize::MAX).await.unwrap();
-    let request = http::Request::from_parts(parts, kube::client::Body::from(body.to_vec()));
-    let Ok(answer) = state.client.send(request).await else {
-        let answer = Response::builder().status(StatusCode::BAD_GATEWAY);
-        return answer.body(Body::empty()).unwrap();
-    };
-    let answer = answer.map(Body::new);
-    if !watches {
-        if path.ends_with("/orginvites") {
-            state.one_passes().await;
-        }
-        return answer;
-    }
-    answer.map(|body| {
-        let ended = async move { closed.wait_for(|closed| *closed).await.map(|_| ()) };
-        Body::from_stream(body.into_data_stream().take_until(Box::pin(ended)))
-    })
-}
-
-async fn start(spec: serde_json::Value) -> (World, Way) {
-    let mut world = World::prepare(spec).await;
-    let way = Way::of(world.client_in_masters().await, &world.namespace).await;
-    world.start_operator_through(way.address);
-    world.organization_is("Connected").await;
-    (world, way)
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_while_nobody_watched_is_seen_to_after_a_list_of_several_pages() {
-    let (world, way) = start(json!({})).await;
+    let (world, way) = Way::start().await;
     let name = |number: u32| format!("p{number}");
     join_all((0..PEOPLE).map(|number| {
         let world = &world;
@@ -191,7 +66,7 @@ async fn what_happened_while_nobody_watched_is_seen_to_after_a_list_of_several_p
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_organization_that_went_while_nobody_watched_is_gone() {
-    let (world, way) = start(json!({})).await;
+    let (world, way) = Way::start().await;
     let owner = world.manifest("boss", "boss@example.com", "ORGANIZATION_OWNER");
     world.create(&owner).await;
     world.state("boss", "NotPermitted").await;
@@ -210,10 +85,41 @@ async fn an_organization_that_went_while_nobody_watched_is_gone() {
     world.until("both are told", || way.told()).await;
 }
 
+/// Those of the first pages are in the cache once the list is complete, and not when each is read.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_of_many_that_came_while_nobody_watched_is_seen_to() {
+    let mut world = World::prepare(json!({})).await;
+    let served = format!("{0},{0}-b", world.organization);
+    let way = Way::of(&world).await;
+    world.start_operator_through(way.address, &["--organizations", &served]);
+    world.organization_is("Connected").await;
+
+    way.close();
+    let twin = world.duplicate_organization().await;
+    let api: Api<Organization> = Api::all(world.client.clone());
+    let like = api.get(&twin).await.unwrap();
+    join_all((0..PEOPLE).map(|number| {
+        let mut other = like.clone();
+        // A list shows them after those of this operator.
+        other.metadata = ObjectMeta {
+            name: Some(format!("{}-c{number}", world.organization)),
+            ..ObjectMeta::default()
+        };
+        let api = api.clone();
+        async move { api.create(&PostParams::default(), &other).await.unwrap() }
+    }))
+    .await;
+    way.open();
+
+    world.organization.clone_from(&twin);
+    world.organization_is("Duplicate").await;
+    world.until("both are told", || way.told()).await;
+}
+
 /// Whoever creates and deletes objects all the time would keep a new leader from planning anything.
 #[tokio::test(flavor = "multi_thread")]
 async fn deletions_that_go_on_hold_no_new_leader_up() {
-    let (mut world, way) = start(json!({})).await;
+    let (mut world, way) = Way::start().await;
     let names: Vec<String> = (0..PEOPLE).map(|number| format!("p{number}")).collect();
     for name in &names {
         // Nothing holds what is not allowed.
@@ -223,9 +129,11 @@ async fn deletions_that_go_on_hold_no_new_leader_up() {
     }
     world.kill_operator();
     world.apply("jane", "jane@example.com").await;
-    *way.state.passing.lock() = names;
-    world.start_operator_through(way.address);
+    way.delete_after_lists(names);
+    world.start_operator_through(way.address, &[]);
     world.state("jane", "Invited").await;
-    let passing = way.state.passing.lock().len();
-    assert!(passing > 0, "otherwise it may have waited for the end");
+    assert!(
+        way.to_delete() > 0,
+        "otherwise it may have waited for the end"
+    );
 }

@@ -8,6 +8,7 @@ use orginvite_operator::resources::Organization;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, Target, Times};
 
+use crate::way::{Way, is_patch_of_an_org_invite};
 use crate::world::{World, condition, uid};
 
 async fn suspend(world: &World, suspend: bool) {
@@ -66,6 +67,30 @@ async fn suspended_nothing_in_astro_changes_and_each_object_says_what_would() {
     suspend(&world, false).await;
     world.deleted("jane", &uid(&object)).await;
     assert!(world.astro.live_invites("jane@example.com").is_empty());
+}
+
+/// The attempt was on its way to the API server, which took its time.
+#[tokio::test(flavor = "multi_thread")]
+async fn suspended_while_an_attempt_is_written_nothing_is_sent() {
+    let (world, way) = Way::start().await;
+    way.hold(is_patch_of_an_org_invite);
+    world.apply("jane", "jane@example.com").await;
+    world
+        .until("the attempt is on its way", || way.held() == 1)
+        .await;
+    suspend(&world, true).await;
+    world
+        .until("the switch is seen", || {
+            world.log().contains(r#""suspended":true"#)
+        })
+        .await;
+    way.release();
+    world.state("jane", "Suspended").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 0);
+
+    suspend(&world, false).await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

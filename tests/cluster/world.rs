@@ -178,7 +178,7 @@ impl World {
     }
 
     /// Starts an operator that reaches the API server in plain HTTP there, where it is known already.
-    pub fn start_operator_through(&mut self, address: SocketAddr) {
+    pub fn start_operator_through(&mut self, address: SocketAddr, more: &[&str]) {
         let kubeconfig = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "a",
             "clusters": [{"name": "a", "cluster": {"server": format!("http://{address}")}}],
@@ -187,7 +187,7 @@ impl World {
         });
         let file = self.dir.path().join("through.kubeconfig");
         std::fs::write(&file, kubeconfig.to_string()).unwrap();
-        self.operator = Some(self.launch("operator", &file, &[]));
+        self.operator = Some(self.launch("operator", &file, more));
     }
 
     /// The URL of Astro at the end of a cable.
@@ -604,6 +604,23 @@ impl World {
             panic!("{name} is not {reason}: {status:#?}\n{}", self.tail());
         };
         object.unwrap().unwrap()
+    }
+
+    /// Waits until the message of its Ready or Reconciling condition holds that text.
+    pub async fn says(&self, name: &str, text: &str) {
+        let told = async {
+            loop {
+                let object = self.invites().get(name).await.unwrap();
+                let mut told = ["Ready", "Reconciling"]
+                    .into_iter()
+                    .filter_map(|kind| condition(&object, kind));
+                if told.any(|told| told.message.contains(text)) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        self.in_time(&format!("{name} says {text:?}"), told).await;
     }
 
     pub async fn organization_is(&self, reason: &str) {
