@@ -19,6 +19,7 @@ use orginvite_operator::astro::{Astro, Error, Listing, Role};
 use orginvite_operator::claims;
 use orginvite_operator::cli;
 use orginvite_operator::policy;
+use orginvite_operator::resources::org_invite::{DeletionPolicy, ResendWhen};
 use orginvite_operator::resources::organization::{AllowRule, OrganizationSpec};
 use orginvite_operator::resources::{Address, OrgInvite, Organization};
 use orginvite_operator::stored::Stored;
@@ -212,6 +213,34 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         1..40_000_usize,
     )
         .prop_map(|(open, depth)| open.repeat(depth).into_bytes());
+    // All of it is JSON, and what is deep stands where nobody reads.
+    let nested = (documented(), 1..40_000_usize).prop_map(|(text, depth)| {
+        let (open, close) = ("[".repeat(depth), "]".repeat(depth));
+        format!("{{\"other\":{open}{close},{}", &text[1..]).into_bytes()
+    });
+    let no_text = (
+        documented(),
+        select(vec![
+            &b"\xff"[..],
+            b"\xc3",
+            b"\xed\xa0\x80",
+            b"\\ud800",
+            b"\0",
+            b"\\u0000",
+        ]),
+        any::<prop::sample::Index>(),
+    )
+        .prop_map(|(text, odd, at)| {
+            let mut bytes = text.into_bytes();
+            let values: Vec<usize> = bytes
+                .windows(2)
+                .enumerate()
+                .filter_map(|(at, pair)| (pair == b":\"").then_some(at + 2))
+                .collect();
+            let at = values[at.index(values.len())];
+            bytes.splice(at..at, odd.iter().copied());
+            bytes
+        });
     let twice = documented().prop_map(|text| {
         let fields = &text[1..text.len() - 1];
         format!("{{{fields},{fields}}}").into_bytes()
@@ -237,6 +266,8 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
         2 => cut,
         2 => vec(any::<u8>(), 0..300),
         1 => deep,
+        1 => nested,
+        2 => no_text,
         1 => twice,
         1 => numbers,
         1 => huge,
@@ -615,12 +646,27 @@ prop_compose! {
     }
 }
 
+/// A value that this version knows nowhere.
+fn later() -> impl Strategy<Value = Value> {
+    let other = prop_oneof![
+        any::<bool>().prop_map(Value::from),
+        any::<i32>().prop_map(Value::from)
+    ];
+    prop_oneof![
+        "[A-Z]{0,9}_LATER".prop_map(Value::from),
+        other,
+        Just(json!({"a": [1]}))
+    ]
+}
+
 proptest! {
     #![proptest_config(few(2_000))]
 
     /// No object that the API server stores keeps the others from being read.
     #[test]
-    fn no_object_is_unreadable(status in status(), written in time(), note in ".{0,60}", asked in ".{0,20}") {
+    fn no_object_is_unreadable(
+        status in status(), written in time(), note in ".{0,60}", asked in ".{0,20}", later in later(), number in any::<i64>(),
+    ) {
         let metadata = json!({
             "name": "jane", "namespace": "team", "uid": "u", "resourceVersion": "7", "generation": 1,
             "creationTimestamp": "2026-11-24T12:00:00Z", "finalizers": [note],
@@ -630,14 +676,29 @@ proptest! {
         let of = |kind: &str, spec: Value| json!({
             "apiVersion": "iam.astronomer.io/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec, "status": status,
         }).to_string();
-        let invite = of("OrgInvite", json!({"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"}));
+        let invite = of("OrgInvite", json!({
+            "email": "jane@example.com", "role": later, "resendWhen": later, "deletionPolicy": later, "maxResends": number,
+            "ofALaterVersion": later,
+        }));
         let Stored(invite): Stored<OrgInvite> = serde_json::from_str(&invite).unwrap();
+        prop_assert_eq!(invite.spec.role, Role::Unknown);
+        prop_assert_eq!(invite.spec.deletion_policy, DeletionPolicy::Retain);
+        prop_assert_eq!(invite.spec.resend_when, ResendWhen::Never);
+        prop_assert_eq!(invite.spec.max_resends, u32::try_from(number).unwrap_or(0));
         let unreadable = matches!(claims::attempt(&invite), Some(Err(_)));
         prop_assert!(!unreadable || claims::is_open(&invite));
         let organization = of("Organization", json!({
-            "organizationId": "o", "tokenSecretRef": {"name": "s"}, "allow": [], "syncInterval": note,
+            "organizationId": "o", "tokenSecretRef": {"name": "s"}, "syncInterval": note, "allow": [
+                {"namespaces": ["team"], "roles": ["ORGANIZATION_MEMBER", later, "ORGANIZATION_OWNER"], "emailDomains": null},
+                {"namespaces": ["team"], "roles": ["ORGANIZATION_MEMBER"], "ofALaterVersion": note},
+                {"namespaces": later, "roles": ["ORGANIZATION_MEMBER"]},
+                later,
+            ],
         }));
         let Stored(organization): Stored<Organization> = serde_json::from_str(&organization).unwrap();
+        let allow = &organization.spec.allow;
+        prop_assert_eq!(allow.len(), 1, "{:?}", allow);
+        prop_assert_eq!(&allow[0].roles, &[Role::OrganizationMember, Role::OrganizationOwner]);
         let interval = organization.spec.sync_interval();
         prop_assert!(interval >= Duration::from_secs(1) && interval <= Duration::from_hours(24));
         let secret = json!({"metadata": metadata, "data": {"token": "eA=="}, "type": note}).to_string();

@@ -28,6 +28,10 @@ pub enum Role {
     OrganizationBillingAdmin,
     OrganizationObserveAdmin,
     OrganizationObserveMember,
+    // One that an object names and this version does not know. A doc comment would show in the schema.
+    #[serde(skip)]
+    #[schemars(skip)]
+    Unknown,
 }
 
 /// What kind of subject acts: a person or an API token.

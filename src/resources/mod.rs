@@ -73,6 +73,17 @@ where
         .unwrap_or_default())
 }
 
+/// The same, with a value for what cannot be read.
+fn readable_or<'de, T, D>(unreadable: T, deserializer: D) -> Result<T, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Ok(Readable::deserialize(deserializer)?
+        .value()
+        .unwrap_or(unreadable))
+}
+
 /// The same for each value of a list.
 fn readable_ones<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
 where

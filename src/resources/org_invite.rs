@@ -7,8 +7,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
+use super::readable_or;
 use crate::astro::{Role, SubjectKind};
 
 /// Keeps an OrgInvite until its invitation is taken back, is another OrgInvite's, or can stay, and until
@@ -107,6 +108,7 @@ pub struct OrgInviteSpec {
 
     /// The organization role that the person gets. While the invitation is pending, changing the
     /// role replaces the invitation, which sends one more e-mail.
+    #[serde(deserialize_with = "known_role")]
     pub role: Role,
 
     /// The Organization to invite to. It cannot be changed.
@@ -116,18 +118,18 @@ pub struct OrgInviteSpec {
 
     /// What deleting this object does with the invitation: Delete takes it back, Retain leaves it
     /// alone, which is also the way out when Astro cannot be reached.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_policy")]
     pub deletion_policy: DeletionPolicy,
 
     /// When a new invitation is sent by itself: Expired, after the old one expired; Gone, also when it
     /// disappeared earlier, which means that the person declined it or that somebody revoked it;
     /// Never.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known_moment")]
     pub resend_when: ResendWhen,
 
     /// How many invitations are sent by themselves after the first one, between 0 and 100. The
     /// annotation iam.astronomer.io/resend-requested-at starts the count anew.
-    #[serde(default = "default_max_resends")]
+    #[serde(default = "default_max_resends", deserialize_with = "known_number")]
     #[schemars(range(min = 0, max = 100))]
     pub max_resends: u32,
 }
@@ -156,6 +158,25 @@ pub enum ResendWhen {
 
 const fn default_max_resends() -> u32 {
     3
+}
+
+// What the definitions of a later version let in, and an operator that was rolled back does not know, neither sends
+// nor takes back anything.
+
+fn known_role<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
+    readable_or(Role::Unknown, deserializer)
+}
+
+fn known_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeletionPolicy, D::Error> {
+    readable_or(DeletionPolicy::Retain, deserializer)
+}
+
+fn known_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ResendWhen, D::Error> {
+    readable_or(ResendWhen::Never, deserializer)
+}
+
+fn known_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    readable_or(0, deserializer)
 }
 
 /// A reference to an `Organization`.

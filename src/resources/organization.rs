@@ -10,8 +10,8 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::org_invite::Inviter;
 use crate::astro::Role;
@@ -92,6 +92,7 @@ pub struct OrganizationSpec {
 
     /// Who may invite whom as what. An OrgInvite is acted on when any rule allows it. A change stops
     /// or allows e-mails to come; it takes no invitation back.
+    #[serde(deserialize_with = "known_rules")]
     #[schemars(length(max = 64))]
     #[x_kube(validation = Rule::new("size(self) > 0").message("allow needs at least one rule: without one nobody may invite anybody"))]
     pub allow: Vec<AllowRule>,
@@ -107,6 +108,21 @@ pub struct OrganizationSpec {
     /// OrgInvite tells in its status what would be done.
     #[serde(default)]
     pub suspend: bool,
+}
+
+/// The rules that are understood as a whole. One with a field that only a later version knows may be meant for fewer
+/// than an operator that was rolled back would think: it allows nothing.
+fn known_rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AllowRule>, D::Error> {
+    let rules: Vec<Map<String, Value>> = super::readable_ones(deserializer)?;
+    let known = |written: Map<String, Value>| {
+        let rule: AllowRule = serde_json::from_value(Value::Object(written.clone())).ok()?;
+        let read = serde_json::to_value(&rule).ok()?;
+        let all = written
+            .iter()
+            .all(|(field, value)| value.is_null() || read.get(field).is_some());
+        all.then_some(rule)
+    };
+    Ok(rules.into_iter().filter_map(known).collect())
 }
 
 fn default_sync_interval() -> String {
@@ -164,6 +180,7 @@ pub struct AllowRule {
     pub namespaces: Option<Vec<String>>,
 
     /// The roles that may be given.
+    #[serde(deserialize_with = "super::readable_ones")]
     #[schemars(length(max = 8))]
     #[x_kube(validation = Rule::new("size(self) > 0").message("roles needs at least one role"))]
     pub roles: Vec<Role>,
