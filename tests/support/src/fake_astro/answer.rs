@@ -12,7 +12,7 @@ use super::{
     faults::Answer,
     organization::Row,
     request::Malformed,
-    state::{Invite, UserStatus, new_request_id},
+    state::{Invite, UserStatus, new_request_id, new_secret},
 };
 
 /// What goes back to the client.
@@ -28,13 +28,21 @@ pub(super) enum Reply {
 
 pub(super) fn faulty(answer: &Answer) -> Reply {
     match answer {
-        Answer::Status(status) => error(*status, "A fault was asked for"),
+        Answer::Status(status) => error(*status, &told_too_much()),
         Answer::Html(status) => Reply::Html(*status),
         Answer::Empty(status) => Reply::Empty(*status),
         Answer::Garbage => Reply::Garbage,
         Answer::TooManyRequests(retry_after) => Reply::Limited(*retry_after),
         Answer::Cut => Reply::Cut,
     }
+}
+
+/// What nobody is to be told, in words that a service might use.
+fn told_too_much() -> String {
+    let (ticket, link) = (new_secret("ticket"), new_secret("link"));
+    format!(
+        "A fault was asked for: somebody@people.example has '{ticket}' for https://people.example/join/{link}"
+    )
 }
 
 /// The documented body of an error.

@@ -197,6 +197,8 @@ pub enum Api {
     Served,
     /// Every request is answered 404 with an HTML body.
     NotFound,
+    /// Every request is answered 404, with the documented error body.
+    Missing,
     /// Every request is answered 410, with the documented error body.
     Gone,
 }

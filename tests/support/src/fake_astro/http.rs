@@ -188,6 +188,7 @@ impl World {
         match self.behaviour.api {
             Api::Served => {}
             Api::NotFound => return Err(Reply::Html(404)),
+            Api::Missing => return Err(error(404, "There is nothing here")),
             Api::Gone => return Err(error(410, "This version of the API is no longer served")),
         }
         if let (Some(limits), Some(token)) = (self.limits, token)
