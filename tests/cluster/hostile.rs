@@ -838,6 +838,40 @@ async fn a_flood_of_wishes_and_roles_is_one_email_for_each_spacing() {
     assert_eq!(world.astro.count(Operation::DeleteInvite), 3);
 }
 
+/// Each edit is planned for once at most, and whoever comes meanwhile is invited.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_tools_that_never_agree_keep_nobody_waiting() {
+    let mut world = World::prepare(everywhere()).await;
+    world.start_operator_with(&SPACING);
+    world.organization_is("Connected").await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let writes = world.writes_so_far(Some("jane")).await;
+    let mut edits = 0;
+    let flip = async {
+        loop {
+            world.edit_role("jane", [OBSERVER, MEMBER][edits % 2]).await;
+            edits += 1;
+        }
+    };
+    let others = async {
+        for n in 0..10 {
+            let name = format!("other-{n}");
+            world.apply(&name, &format!("{name}@example.com")).await;
+            world.state(&name, "Invited").await;
+        }
+    };
+    tokio::select! {
+        () = flip => {}
+        () = others => {}
+    }
+    let more = world.writes_so_far(Some("jane")).await - writes;
+    assert!(edits >= 10, "{edits} edits meanwhile");
+    assert!(more <= edits, "{more} writes for {edits} edits");
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    assert_eq!(world.astro.count(Operation::CreateInvite), 11);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_is_created_again_and_again_sends_one_email_for_each_spacing() {
     let mut world = World::prepare(everywhere()).await;
