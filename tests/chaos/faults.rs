@@ -92,7 +92,9 @@ impl Cast {
                     Some(replica) if *leader => replica,
                     other => (other.unwrap_or_default() + 1) % stage.replicas(),
                 };
-                stage.kill(replica, lasts);
+                if !stage.kill(replica, lasts) {
+                    return Err("it did not run".to_owned());
+                }
                 Ok(format!("pod-{replica}"))
             }
             Fault::Terminate => {
@@ -108,8 +110,14 @@ impl Cast {
                 Ok(format!("pod-{leader}"))
             }
             Fault::Stop { long } => self.stop(*long).await,
-            Fault::StopBeforePost => self.stop_before_post().await,
-            Fault::RemoveUnderWay => self.remove_under_way().await,
+            Fault::StopBeforePost => self.before_post(None).await,
+            Fault::KillBeforePost => self.before_post(Some(lasts)).await,
+            Fault::ChangeUnderWay => self.change_under_way().await,
+            Fault::RemoveUnderWay => {
+                let points = [HoldPoint::BeforeEffect, HoldPoint::AfterEffect];
+                let removals = points.map(|point| self.under_way(point, Act::RemoveUnderWay));
+                all(removals).await
+            }
             Fault::Suspend => {
                 let generation = stage.edit_organization(&json!({"suspend": true})).await;
                 let is_observed = stage.is_observed(generation).await;
@@ -187,6 +195,7 @@ impl Cast {
             }
             Fault::Compact => {
                 let replica = (stage.leader().await.unwrap_or_default() + 1) % stage.replicas();
+                let before = stage.expired_watches();
                 stage.to_cluster(replica, |cable| {
                     cable.cut();
                     cable.sever();
@@ -196,12 +205,11 @@ impl Cast {
                 stage.plane.stop_api_server().await.unwrap();
                 stage.plane.start_api_server().await.unwrap();
                 stage.to_cluster(replica, Cable::mend);
+                let told = || stage.expired_watches() > before;
+                within("a watch is told so", Duration::from_secs(20), told).await?;
                 Ok(format!("pod-{replica} missed {writes} writes"))
             }
-            Fault::SecondWriter => {
-                let writes = rewrite(stage, Instant::now() + lasts).await;
-                Ok(format!("{writes} writes"))
-            }
+            Fault::SecondWriter => self.second_writer(lasts).await,
             Fault::Answers(answers) => {
                 let mark = astro.mark();
                 for (operation, point, answer) in answers {
@@ -286,14 +294,14 @@ impl Cast {
                 astro.change_behaviour(|behaviour| behaviour.list_delay = Duration::ZERO);
                 met
             }
-            Fault::ListsLagTooLong => {
+            Fault::ListsLagTooLong { by } => {
                 let people: Vec<_> = (0..8).map(|_| self.somebody()).collect();
                 let act = async |people: &[Arc<Person>], act: Act| {
                     futures::future::join_all(people.iter().map(|person| person.act(&act))).await
                 };
                 act(&people[..6], Act::Create).await;
                 let (begun, mark) = (Instant::now(), astro.mark());
-                astro.change_behaviour(|behaviour| behaviour.list_delay = TOO_LONG);
+                astro.change_behaviour(|behaviour| behaviour.list_delay = *by);
                 sleep(lasts / 4).await;
                 act(&people[6..], Act::Create).await;
                 act(&people[..2], Act::EditRole).await;
@@ -306,14 +314,10 @@ impl Cast {
                 stage.lags.lock().push((begun, Instant::now()));
                 self.met(mark, is_listed)
             }
-            Fault::ApiIsGone { html } => {
+            Fault::ApiIsGone(api) => {
                 let mark = astro.mark();
-                let (api, status) = if *html {
-                    (Api::NotFound, 404)
-                } else {
-                    (Api::Gone, 410)
-                };
-                astro.change_behaviour(|behaviour| behaviour.api = api);
+                let status = if *api == Api::Gone { 410 } else { 404 };
+                astro.change_behaviour(|behaviour| behaviour.api = *api);
                 sleep(lasts).await;
                 let met = self.met(mark, |call| call.outcome == Answered::Status(status));
                 astro.change_behaviour(|behaviour| behaviour.api = Api::Served);
@@ -362,7 +366,8 @@ impl Cast {
         Ok(format!("pod-{leader}, and pod-{successor} took over"))
     }
 
-    async fn stop_before_post(&self) -> Outcome {
+    /// Stops the leader between its attempts and their POSTs until another one has sent for them, or kills it.
+    async fn before_post(&self, kills: Option<Duration>) -> Outcome {
         let stage = &self.stage;
         // It has read the organization, and writes to people.
         self.invited().await?;
@@ -381,7 +386,12 @@ impl Cast {
             false
         });
         let attempted = futures::future::join_all(attempts).await;
-        stage.with(leader, |operator| operator.pause());
+        if let Some(away) = kills {
+            stage.kill(leader, away);
+            stage.to_cluster(leader, Cable::sever);
+        } else {
+            stage.with(leader, |operator| operator.pause());
+        }
         let attempted = people.iter().zip(attempted).filter(|(_, is)| *is);
         let attempted: Vec<_> = attempted.map(|(person, _)| person.clone()).collect();
         let is_sent = |person: &Arc<Person>| !stage.astro.live_invites(&person.email).is_empty();
@@ -417,25 +427,65 @@ impl Cast {
         crowd
     }
 
-    async fn remove_under_way(&self) -> Outcome {
-        let points = [HoldPoint::BeforeEffect, HoldPoint::AfterEffect];
-        let removals = points.map(async |point| {
-            let person = self.somebody();
-            let astro = &self.stage.astro;
-            let mut gate = astro.hold_for(Operation::CreateInvite, point, &person.email);
-            person.act(&Act::Create).await;
-            let call = gate.arrived().await.map_err(|error| error.to_string())?;
-            person.act(&Act::RemoveUnderWay).await;
-            gate.release();
-            if call.at.elapsed() * 2 > REQUEST_DEADLINE {
+    /// Does that to somebody's object while a POST for it is held there.
+    async fn under_way(&self, point: HoldPoint, act: Act) -> Result<(), String> {
+        let person = self.somebody();
+        let astro = &self.stage.astro;
+        let mut gate = astro.hold_for(Operation::CreateInvite, point, &person.email);
+        person.act(&Act::Create).await;
+        let arrived = timeout(Duration::from_secs(45), gate.arrived()).await;
+        let call = arrived
+            .map_err(|_| "no POST".to_owned())?
+            .map_err(|error| error.to_string())?;
+        person.act(&act).await;
+        gate.release();
+        if call.at.elapsed() * 2 > REQUEST_DEADLINE {
+            if matches!(act, Act::RemoveUnderWay) {
                 person.excuse();
-                return Err("the answer may have come too late".to_owned());
             }
-            Ok(())
+            return Err("the answer may have come too late".to_owned());
+        }
+        Ok(())
+    }
+
+    async fn change_under_way(&self) -> Outcome {
+        let rename = |moves, new_first| Act::Rename { moves, new_first };
+        let acts = [
+            Act::EditRole,
+            rename(false, true),
+            rename(true, true),
+            rename(true, false),
+            Act::Delete,
+            Act::AskAgain,
+        ];
+        let points = [HoldPoint::BeforeEffect, HoldPoint::AfterEffect];
+        let changes = acts
+            .iter()
+            .flat_map(|act| points.map(|point| self.under_way(point, act.clone())));
+        all(changes).await
+    }
+
+    /// Writes to all objects, and without a pause to those of people who are invited meanwhile.
+    async fn second_writer(&self, lasts: Duration) -> Outcome {
+        let stage = &self.stage;
+        let until = Instant::now() + lasts;
+        if self.soak {
+            return Ok(format!("{} writes", rewrite(stage, until).await));
+        }
+        let before = stage.conflicts();
+        let people: Vec<_> = (0..6).map(|_| self.somebody()).collect();
+        let disturbed = people.iter().map(async |person| {
+            person.act(&Act::Create).await;
+            person.disturb(until).await
         });
-        let outcomes = futures::future::join_all(removals).await;
-        let done: Result<Vec<()>, String> = outcomes.into_iter().collect();
-        done.map(|_| String::new())
+        let disturbed = futures::future::join_all(disturbed);
+        let (others, disturbed) = tokio::join!(rewrite(stage, until), disturbed);
+        let conflicts = stage.conflicts() - before;
+        if conflicts == 0 {
+            return Err("no write of the operators met one".to_owned());
+        }
+        let writes = others + disturbed.iter().sum::<u32>();
+        Ok(format!("{writes} writes, {conflicts} conflicts"))
     }
 
     async fn kill_in_flight(&self, away: Duration) -> Outcome {
@@ -548,6 +598,14 @@ fn is_well(call: &Call) -> bool {
 
 fn is_listed(call: &Call) -> bool {
     call.operation == Operation::ListUsers && is_well(call)
+}
+
+/// Waits for all of them.
+async fn all(parts: impl IntoIterator<Item = impl Future<Output = Result<(), String>>>) -> Outcome {
+    let outcomes = futures::future::join_all(parts).await;
+    let count = outcomes.len();
+    let done: Result<Vec<()>, String> = outcomes.into_iter().collect();
+    done.map(|_| format!("{count} of them"))
 }
 
 async fn arrive(gates: &mut [Gate], deadline: Duration) -> bool {

@@ -513,17 +513,7 @@ impl<'a> Judge<'a> {
     pub async fn told(&self) -> kube::Result<Vec<String>> {
         let mut wrong = Vec::new();
         let mut look = |place: &str, text: &str, addresses: bool| {
-            for line in text.lines() {
-                if line.contains(SECRET_PREFIX) {
-                    wrong.push(format!("a secret in {place}: {line}"));
-                }
-                if addresses && line.to_lowercase().contains("people.example") {
-                    wrong.push(format!("an address in {place}: {line}"));
-                }
-                if line.contains("panicked at") {
-                    wrong.push(format!("a panic in {place}: {line}"));
-                }
-            }
+            wrong.extend(tells(place, text, addresses));
         };
         for (pod, log) in self.stage.logs() {
             look(&format!("the log of {pod}"), &log, true);
@@ -548,6 +538,9 @@ impl<'a> Judge<'a> {
                 .await?
                 .items,
         ]);
+        for object in self.stage.witness.told() {
+            look("an object as it was", &object, false);
+        }
         look(
             "an object",
             &serde_json::to_string_pretty(&objects).unwrap(),
@@ -592,6 +585,24 @@ impl<'a> Judge<'a> {
             .map(|(at, what)| format!("{:.2} s {what}", (at - begun.unwrap()).as_secs_f64()))
             .collect()
     }
+}
+
+/// Secrets and panics in a text, and addresses where none belongs.
+pub fn tells(place: &str, text: &str, addresses: bool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for line in text.lines() {
+        let mut problem = |what: &str| wrong.push(format!("{what} in {place}: {line}"));
+        if line.contains(SECRET_PREFIX) {
+            problem("a secret");
+        }
+        if addresses && line.to_lowercase().contains("people.example") {
+            problem("an address");
+        }
+        if line.contains("panicked at") {
+            problem("a panic");
+        }
+    }
+    wrong
 }
 
 fn during(windows: &[Window], at: Instant) -> bool {

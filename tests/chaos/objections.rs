@@ -7,7 +7,7 @@ use kube::api::{Patch, PatchParams};
 use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 
-use crate::judge::Judge;
+use crate::judge::{Judge, tells};
 use crate::people::Person;
 use crate::schedule::Act;
 use crate::stage::{Forbidden, SETTLE, Stage};
@@ -154,13 +154,46 @@ async fn the_judge_objects_to_what_must_not_be() {
         &judge.present().await.unwrap(),
         "the person has another invitation",
     );
-    objects(&judge.told().await.unwrap(), "a secret in an object");
+    objects(&judge.told().await.unwrap(), "a secret in an object: ");
     let told = async {
-        while stage.kstatus().is_empty() {
+        while stage.kstatus().is_empty() || stage.witness.told().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     let told = tokio::time::timeout(Duration::from_secs(30), told).await;
-    told.expect("kstatus objects");
+    told.expect("kstatus and the witness object");
     objects(&stage.kstatus(), "what waits for a person is not ready");
+
+    // Also when it is there no longer.
+    let removed = Patch::Merge(json!({"metadata": {"annotations": null}}));
+    api.patch(&name, &params, &removed).await.unwrap();
+    stage
+        .metrics
+        .lock()
+        .push(format!("a{{b=\"{}\"}} 1", liar.email));
+    let told = judge.told().await.unwrap();
+    objects(&told, "a secret in an object as it was");
+    objects(&told, "an address in the metrics");
+    assert!(
+        !told
+            .iter()
+            .any(|one| one.starts_with("a secret in an object: "))
+    );
+}
+
+#[test]
+fn the_judge_objects_to_what_a_log_must_not_tell() {
+    let log = format!(
+        "to P1@People.Example\nfine\nthread 'main' panicked at src\n{}",
+        support::fake_astro::SECRET_PREFIX
+    );
+    let told = tells("a log", &log, true);
+    objects(&told, "an address in a log: to P1");
+    objects(&told, "a panic in a log: thread");
+    objects(&told, "a secret in a log");
+    assert_eq!(told.len(), 3);
+    assert_eq!(
+        tells("an object", "to p1@people.example", false),
+        Vec::<String>::new()
+    );
 }

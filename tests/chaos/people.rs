@@ -282,6 +282,19 @@ impl Person {
         })
     }
 
+    /// Writes to the object again and again, until `until`: how often.
+    pub async fn disturb(&self, until: Instant) -> u32 {
+        let mut writes = 0;
+        while Instant::now() < until {
+            let Some((team, name)) = self.object().await else {
+                break;
+            };
+            let api = Api::namespaced(self.stage.client.clone(), team);
+            writes += u32::from(write(&api, &name, writes).await);
+        }
+        writes
+    }
+
     /// What was done to the object may leave an invitation behind after all.
     pub fn excuse(&self) {
         self.account.lock().let_go.push(Instant::now());
@@ -317,17 +330,15 @@ pub async fn rewrite(stage: &Stage, until: Instant) -> u32 {
             }
             let api: Api<OrgInvite> =
                 Api::namespaced(stage.client.clone(), &object.namespace().unwrap());
-            writes += 1;
-            let patch = json!({"metadata": {"labels": {"written": writes.to_string()}}});
-            // It may be gone since.
-            let _ = api
-                .patch(
-                    &object.name_any(),
-                    &PatchParams::default(),
-                    &Patch::Merge(&patch),
-                )
-                .await;
+            writes += u32::from(write(&api, &object.name_any(), writes).await);
         }
     }
     writes
+}
+
+/// Writes a number to the object. Whether the API server took it: it may be gone.
+async fn write(api: &Api<OrgInvite>, name: &str, number: u32) -> bool {
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"written": number.to_string()}}}));
+    let written = api.patch(name, &PatchParams::default(), &patch).await;
+    written.is_ok()
 }

@@ -1,5 +1,6 @@
 //! One run: everything that was drawn happens, then everything is mended, and the judge looks.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use crate::faults::Cast;
 use crate::judge::Judge;
 use crate::people::Person;
 use crate::process::Holds;
-use crate::schedule::{Plan, Schedule, Strike};
+use crate::schedule::{Fault, Plan, Schedule, Strike};
 use crate::stage::{SETTLE, Stage};
 
 const REPLICAS: usize = 3;
@@ -44,11 +45,10 @@ pub async fn run(plan: &Plan) {
         .map(|n| Person::new(&stage, n, "p"))
         .collect();
     let short = plan.length.is_zero();
-    let mut missed = if short {
-        alone(&stage, &cast, &schedule).await
-    } else {
-        0
-    };
+    let mut strikes = Strikes::default();
+    if short {
+        strikes.add(alone(&stage, &cast, &schedule).await);
+    }
     let begun = Instant::now();
     let lives = people
         .iter()
@@ -76,7 +76,9 @@ pub async fn run(plan: &Plan) {
         }
     };
     let (_, in_lanes, ()) = tokio::join!(lives, lanes, time);
-    missed += in_lanes.iter().sum::<u32>();
+    for lane in in_lanes {
+        strikes.add(lane);
+    }
     for person in &people {
         person.spare();
     }
@@ -84,7 +86,7 @@ pub async fn run(plan: &Plan) {
     println!("{:>6.1} s: no more faults", begun.elapsed().as_secs_f64());
     let mut problems = settle(&stage, &people, &cast).await;
     if !short && problems.is_empty() {
-        alone(&stage, &cast, &schedule).await;
+        strikes.add(alone(&stage, &cast, &schedule).await);
         problems.extend(settle(&stage, &people, &cast).await);
     }
 
@@ -106,11 +108,10 @@ pub async fn run(plan: &Plan) {
         problems.extend(growth(&stage, begun, schedule.length, leader));
     }
     problems.extend(too_much(&stage));
+    problems.extend(stage.ends.lock().iter().cloned());
     tell(&stage, &everybody);
     keeper.abort();
-    if short && missed > 0 {
-        problems.push(format!("{missed} faults did not come about"));
-    }
+    problems.extend(strikes.missed(short));
     if !problems.is_empty() {
         let kept = keep_logs(&stage, seed);
         let all = problems.join("\n");
@@ -122,37 +123,66 @@ pub async fn run(plan: &Plan) {
     println!("SEED={seed}: nothing to object to");
 }
 
-/// Strikes in order, and tells how many strikes did not come about.
+/// The kinds of faults that struck, and how often each came about and did not.
+#[derive(Default)]
+struct Strikes(BTreeMap<String, (u32, u32)>);
+
+impl Strikes {
+    fn note(&mut self, fault: &Fault, came_about: bool) {
+        let (came, missed) = self.0.entry(fault.kind()).or_default();
+        *(if came_about { came } else { missed }) += 1;
+    }
+
+    fn add(&mut self, other: Self) {
+        for (kind, (came, missed)) in other.0 {
+            let all = self.0.entry(kind).or_default();
+            *all = (all.0 + came, all.1 + missed);
+        }
+    }
+
+    /// What did not come about as it should: each time where each comes once, at least once else.
+    fn missed(&self, each_time: bool) -> Vec<String> {
+        let mut missed = Vec::new();
+        for (kind, (came, not)) in &self.0 {
+            if *not > 0 && (each_time || *came == 0) {
+                missed.push(format!("{kind} did not come about"));
+            }
+        }
+        missed
+    }
+}
+
+/// Strikes in order.
 async fn go_through(
     lane: &[Strike],
     plan: &Plan,
     begun: Instant,
     stage: &Stage,
     cast: &Cast,
-) -> u32 {
-    let mut missed = 0;
+) -> Strikes {
+    let mut strikes = Strikes::default();
     for strike in lane {
         tokio::time::sleep_until((begun + strike.at).into()).await;
         if !plan.length.is_zero() && begun.elapsed() > plan.length {
             break;
         }
-        missed += u32::from(!bring_about(strike, stage, cast).await);
+        strikes.note(&strike.fault, bring_about(strike, stage, cast).await);
         println!(
             "{:>6.1} s: {:?} is over",
             begun.elapsed().as_secs_f64(),
             strike.fault
         );
     }
-    missed
+    strikes
 }
 
-/// What strikes while not much else happens. Tells how many strikes did not come about.
-async fn alone(stage: &Stage, cast: &Cast, schedule: &Schedule) -> u32 {
-    let mut missed = 0;
+/// What strikes while not much else happens.
+async fn alone(stage: &Stage, cast: &Cast, schedule: &Schedule) -> Strikes {
+    let mut strikes = Strikes::default();
     for strike in [&schedule.policy, &schedule.late_lists, &schedule.removal] {
-        missed += u32::from(!bring_about(strike, stage, cast).await);
+        strikes.note(&strike.fault, bring_about(strike, stage, cast).await);
     }
-    missed
+    strikes
 }
 
 /// Strikes until it comes about, six times at most. Whether it did.
@@ -323,30 +353,11 @@ fn tell(stage: &Stage, people: &[Arc<Person>]) {
         count(&|call| matches!(call.outcome, Outcome::Status(500..))),
         count(&|call| call.outcome == Outcome::Cut),
     );
-    let audit = fs::read_to_string(stage.plane.directory().join("audit.log")).unwrap_or_default();
-    let operators: Vec<&str> = audit
-        .lines()
-        .filter(|line| line.contains("\"username\":\"pod-"))
-        .collect();
-    let writes = |code: &str| {
-        operators
-            .iter()
-            .filter(|line| line.contains("\"verb\":\"patch\"") && line.contains(code))
-            .count()
-    };
-    let expired: usize = stage
-        .logs()
-        .iter()
-        .map(|(_, log)| {
-            log.lines()
-                .filter(|line| line.contains("too old resource version"))
-                .count()
-        })
-        .sum();
     println!(
-        "{} writes of the operators, {} conflicts; {expired} watches told that their version is gone",
-        writes("\"code\":200"),
-        writes("\"code\":409"),
+        "{} writes of the operators, {} conflicts; {} watches told that their version is gone",
+        stage.patches(200),
+        stage.conflicts(),
+        stage.expired_watches(),
     );
 }
 

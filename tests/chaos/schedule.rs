@@ -5,8 +5,9 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
-use support::fake_astro::{Answer, HoldPoint, Operation};
+use support::fake_astro::{Answer, Api, HoldPoint, Operation};
 
+use crate::faults::TOO_LONG;
 use crate::stage::{LEASE, ROLES, SETTLE, TEAMS};
 
 /// What a run is made from.
@@ -49,6 +50,8 @@ pub enum Fault {
     /// SIGSTOP for the leader when its attempts are patched and the answers are on their way back, until another one has
     /// sent for them; then the answers arrive.
     StopBeforePost,
+    /// SIGKILL for the leader when its attempts are patched and the answers are on their way back: nothing was sent.
+    KillBeforePost,
     /// SIGKILL while a POST has arrived and not taken effect, another one has taken effect, an invite that is replaced
     /// and one that is taken back were deleted, and a DELETE has arrived; what has arrived takes effect afterwards.
     KillInFlight,
@@ -78,7 +81,9 @@ pub enum Fault {
         team: usize,
         role: usize,
     },
-    // People with too many rights.
+    // People.
+    /// Objects are edited, renamed, moved and deleted while POSTs for them are on their way.
+    ChangeUnderWay,
     /// Objects are deleted and their finalizers removed while POSTs for them are on their way.
     RemoveUnderWay,
     // Astro.
@@ -95,17 +100,24 @@ pub enum Fault {
     MayNotList,
     /// Lists lag by almost as much as the operator reckons with.
     ListsLag,
-    /// Lists lag by more than the settle time.
-    ListsLagTooLong,
-    /// 404 with an HTML body, or 410, for everything.
-    ApiIsGone {
-        html: bool,
+    /// Lists lag by more than the operator reckons with, perhaps by more than the settle time.
+    ListsLagTooLong {
+        by: Duration,
     },
+    /// 404 with an HTML body or with the documented one, or 410, for everything.
+    ApiIsGone(Api),
     /// Every connection to Astro is closed.
     CutAstro,
 }
 
 impl Fault {
+    /// Its name, without what was drawn for it.
+    pub fn kind(&self) -> String {
+        let told = format!("{self:?}");
+        let end = told.find(|letter: char| !letter.is_alphanumeric());
+        told[..end.unwrap_or(told.len())].to_owned()
+    }
+
     /// Whether another one may lead afterwards.
     fn ends_a_term(&self) -> bool {
         !matches!(
@@ -114,6 +126,7 @@ impl Fault {
                 | Self::SecondWriter
                 | Self::Suspend
                 | Self::Forbid { .. }
+                | Self::ChangeUnderWay
                 | Self::RemoveUnderWay
                 | Self::Answers(_)
                 | Self::Outage(_)
@@ -122,8 +135,8 @@ impl Fault {
                 | Self::TokenExpires
                 | Self::MayNotList
                 | Self::ListsLag
-                | Self::ListsLagTooLong
-                | Self::ApiIsGone { .. }
+                | Self::ListsLagTooLong { .. }
+                | Self::ApiIsGone(_)
                 | Self::CutAstro
         )
     }
@@ -205,10 +218,15 @@ impl Schedule {
             .flatten()
             .map(|strike| strike.at + strike.lasts);
         let length = ends.max().unwrap_or_default().max(plan.length);
+        let late = if plan.length.is_zero() || rng.random_bool(0.5) {
+            TOO_LONG
+        } else {
+            millis(&mut rng, 500..6000)
+        };
         let late_lists = Strike {
             at: Duration::ZERO,
             lasts: millis(&mut rng, 8000..10_000),
-            fault: Fault::ListsLagTooLong,
+            fault: Fault::ListsLagTooLong { by: late },
         };
         let scripts = if plan.soak {
             let lines = (0..plan.people).flat_map(|_| line(&mut rng, length));
@@ -306,6 +324,7 @@ fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         Fault::Terminate,
         Fault::Stop { long },
         Fault::StopBeforePost,
+        Fault::KillBeforePost,
         Fault::KillInFlight,
         Fault::KillBeforeStatusWrite,
         Fault::KillWhileStatusIsWritten,
@@ -320,8 +339,9 @@ fn processes(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         // Much has to come together for these, which it does while everything else is left alone.
         deck.sort_by_key(|(fault, _)| match fault {
             Fault::StopBeforePost => 0,
-            Fault::KillInFlight => 1,
-            _ => 2,
+            Fault::KillBeforePost => 1,
+            Fault::KillInFlight => 2,
+            _ => 3,
         });
     }
     deck
@@ -344,6 +364,9 @@ fn cluster(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
     ];
     if !plan.length.is_zero() {
         deck.push((forbid(rng), millis(rng, some_time)));
+    }
+    if !plan.soak {
+        deck.push((Fault::ChangeUnderWay, Duration::ZERO));
     }
     deck.shuffle(rng);
     deck
@@ -394,9 +417,11 @@ fn astro(rng: &mut StdRng, plan: &Plan) -> Vec<(Fault, Duration)> {
         (Fault::MayNotList, millis(rng, some_time.clone()) * long),
         (Fault::ListsLag, millis(rng, some_time.clone()) * long),
         (
-            Fault::ApiIsGone {
-                html: rng.random_bool(0.5),
-            },
+            Fault::ApiIsGone(Api::Missing),
+            millis(rng, 1000..3000) * long,
+        ),
+        (
+            Fault::ApiIsGone(*[Api::NotFound, Api::Gone].choose(rng).unwrap()),
             millis(rng, 1000..3000) * long,
         ),
         (Fault::CutAstro, Duration::ZERO),

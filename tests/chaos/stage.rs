@@ -14,7 +14,7 @@ use kube::{Api, Client};
 use orginvite_operator::resources::Organization;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use support::control_plane::ControlPlane;
+use support::control_plane::{AuditEntry, ControlPlane};
 use support::fake_astro::{Behaviour, FakeAstro, Outcome, PostMember, PostPending};
 use support::operator::Operator;
 
@@ -97,6 +97,8 @@ pub struct Stage {
     pub lives: Mutex<Vec<Life>>,
     /// What the admin servers answered.
     pub metrics: Mutex<Vec<String>>,
+    /// How processes ended that should not have.
+    pub ends: Mutex<Vec<String>>,
 }
 
 impl Stage {
@@ -139,6 +141,7 @@ impl Stage {
             forbidden: Mutex::default(),
             lives: Mutex::default(),
             metrics: Mutex::default(),
+            ends: Mutex::default(),
             client,
             plane,
             astro,
@@ -200,8 +203,8 @@ impl Stage {
             if runs || Instant::now() < replica.down_until {
                 continue;
             }
-            if replica.operator.take().is_some() {
-                // It ended by itself.
+            if let Some(mut operator) = replica.operator.take() {
+                self.note_end(&replica.pod, &mut operator);
                 replica.down_until = Instant::now() + Duration::from_millis(500);
                 continue;
             }
@@ -333,11 +336,28 @@ impl Stage {
             .sum()
     }
 
-    pub fn kill(&self, replica: usize, away: Duration) {
+    /// Kills the process of a replica. Whether there was one.
+    pub fn kill(&self, replica: usize, away: Duration) -> bool {
         let replica = &mut self.replicas.lock()[replica];
         replica.down_until = Instant::now() + away;
-        if let Some(mut operator) = replica.operator.take() {
-            operator.kill();
+        let Some(mut operator) = replica.operator.take() else {
+            return false;
+        };
+        let ran = operator.is_running();
+        if !ran {
+            self.note_end(&replica.pod, &mut operator);
+        }
+        operator.kill();
+        ran
+    }
+
+    /// Notes how a process ended that nobody killed: 0 when it was asked to, 1 when it could not start, such as without
+    /// an API server.
+    fn note_end(&self, pod: &str, operator: &mut Operator) {
+        let status = operator.ended().ok().flatten();
+        if !matches!(status.and_then(|status| status.code()), Some(0 | 1)) {
+            let what = format!("the process of {pod} ended by itself: {status:?}");
+            self.ends.lock().push(what);
         }
     }
 
@@ -447,6 +467,30 @@ impl Stage {
             .iter()
             .flat_map(kstatus::Judge::verdict)
             .collect()
+    }
+
+    /// How many writes of the operators met a conflict.
+    pub fn conflicts(&self) -> usize {
+        self.patches(409)
+    }
+
+    /// How many writes of the operators were answered so.
+    pub fn patches(&self, code: u16) -> usize {
+        let by_operators = |entry: &&AuditEntry| {
+            entry.user.starts_with("pod-") && entry.verb == "patch" && entry.code == code
+        };
+        self.plane
+            .audit(|entries| entries.iter().filter(by_operators).count())
+            .unwrap()
+    }
+
+    /// How many watches were told that their version is gone.
+    pub fn expired_watches(&self) -> usize {
+        let logs = self.logs();
+        let lines = logs.iter().flat_map(|(_, log)| log.lines());
+        lines
+            .filter(|line| line.contains("too old resource version"))
+            .count()
     }
 
     /// What each replica logged.

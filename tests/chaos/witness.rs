@@ -1,4 +1,4 @@
-//! Sees every OrgInvite that the API server shows, and remembers what was recorded.
+//! Sees every OrgInvite that the API server shows, and remembers what was recorded and what should not have been told.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,16 +9,22 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, ResourceExt};
 use orginvite_operator::resources::OrgInvite;
 use parking_lot::Mutex;
+use support::fake_astro::SECRET_PREFIX;
 
-/// Which object's status had which invite first. What a broken watch missed is missing.
+/// What a broken watch missed is missing.
 #[derive(Clone, Default)]
-pub struct Witness(Arc<Mutex<HashMap<String, String>>>);
+pub struct Witness {
+    /// Which object's status had which invite first.
+    recorded: Arc<Mutex<HashMap<String, String>>>,
+    /// Objects that told a secret.
+    told: Arc<Mutex<Vec<String>>>,
+}
 
 impl Witness {
     /// Watches all namespaces until the runtime ends.
     pub fn watch(client: Client) -> Self {
         let witness = Self::default();
-        let recorded = witness.0.clone();
+        let Self { recorded, told } = witness.clone();
         tokio::spawn(async move {
             let api: Api<OrgInvite> = Api::all(client);
             let events = watcher(api, watcher::Config::default()).default_backoff();
@@ -29,6 +35,10 @@ impl Witness {
                 else {
                     continue;
                 };
+                let text = serde_json::to_string(&object).unwrap_or_default();
+                if text.contains(SECRET_PREFIX) {
+                    told.lock().push(text);
+                }
                 let uid = object.uid().unwrap_or_default();
                 if let Some(invite) = object.status.and_then(|status| status.invite_id) {
                     recorded.lock().entry(invite).or_insert(uid);
@@ -40,6 +50,11 @@ impl Witness {
 
     /// The UID of the first object that had the invite in its status.
     pub fn first_owner(&self, invite: &str) -> Option<String> {
-        self.0.lock().get(invite).cloned()
+        self.recorded.lock().get(invite).cloned()
+    }
+
+    /// Objects that told a secret, as they were then.
+    pub fn told(&self) -> Vec<String> {
+        self.told.lock().clone()
     }
 }
