@@ -1,4 +1,4 @@
-.PHONY: demo test check dependencies static image image-test generate bench bench-peer chaos
+.PHONY: demo test check dependencies static image image-test generate bench bench-peer chaos fuzz
 
 # The main job on a real API server and a fake of Astro. KEEP=1 leaves it running until Ctrl-C.
 demo:
@@ -13,6 +13,9 @@ test:
 check:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cp Cargo.lock tests/fuzz
+	rustfmt --edition 2024 --check tests/fuzz/*.rs
+	cargo clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 # Built once and kept in the user's cache directory. They run for a second, so that optimizing them would take
@@ -74,7 +77,8 @@ bench:
 bench-peer:
 	cargo build --release --workspace --bin control-plane --bin bench
 	cd tests/support/peer && go build -o ../../../target/peer .
-	./target/release/bench burst paced deletion --size full --operator target/peer --peer --json target/bench-peer.json
+	./target/release/bench burst paced deletion kills lost-answers --size full --operator target/peer --peer \
+		--json target/bench-peer.json
 
 # Everything goes wrong for MINUTES [5], as drawn from SEED [any], with so many PEOPLE [300]. SOAK=1 kills no process
 # and compares what each holds. docs/reliability.md tells what is judged.
@@ -82,3 +86,15 @@ chaos:
 	cargo build --workspace --bins
 	SEED=$(SEED) MINUTES=$(MINUTES) PEOPLE=$(PEOPLE) SOAK=$(SOAK) \
 		cargo test --test chaos minutes -- --ignored --nocapture
+
+# Whatever others send, tried for SECONDS [60] each, guided by what it reaches. Needs rustup.
+fuzz:
+	rustup toolchain install nightly --profile minimal --no-self-update
+	$(INSTALL_TOOLS) cargo-fuzz@0.13.1
+	cp Cargo.lock tests/fuzz
+	set -e; for target in answer object text; do \
+		mkdir -p target/fuzz/corpus/$$target; \
+		RUSTUP_TOOLCHAIN=nightly $(TOOLS)/bin/cargo-fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz $$target \
+			target/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- \
+			-max_total_time=$(or $(SECONDS),60) -max_len=4096 -timeout=10; \
+	done

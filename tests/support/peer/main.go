@@ -168,7 +168,10 @@ func run() error {
 	// The flags of ours that the benchmark gives.
 	astro := flag.String("astro-url", "", "")
 	namespace := flag.String("namespace", "", "also the Organization's name")
-	for _, unheeded := range []string{"organizations", "posts-per-second", "deletes-per-second", "gets-per-second"} {
+	for _, unheeded := range []string{
+		"organizations", "posts-per-second", "deletes-per-second", "gets-per-second",
+		"lease-duration", "request-deadline", "listing-delay", "settle",
+	} {
 		flag.String(unheeded, "", "not heeded")
 	}
 	if err := flag.CommandLine.Parse(os.Args[2:]); err != nil {

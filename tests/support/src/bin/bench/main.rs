@@ -43,7 +43,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     operator: Option<PathBuf>,
     /// It is another operator, which writes no events and does not read the organization: for burst,
-    /// paced and deletion.
+    /// paced, deletion, kills and lost-answers.
     #[arg(long, requires = "operator")]
     peer: bool,
     /// Where everything that was measured is written as JSON.
@@ -95,13 +95,10 @@ async fn bench(arguments: Arguments) -> anyhow::Result<bool> {
     };
     let chosen = Scenario::chosen(&arguments.scenarios);
     for scenario in &chosen {
-        let compares = matches!(
-            scenario,
-            Scenario::Burst | Scenario::Paced | Scenario::Deletion
-        );
         ensure!(
-            compares || !arguments.peer,
-            "--peer goes with burst, paced and deletion only"
+            scenario.compares() || !arguments.peer,
+            "--peer does not go with {}",
+            scenario.name()
         );
     }
     for scenario in chosen {

@@ -96,6 +96,8 @@ pub struct World {
     /// Of the namespace and of the Organization.
     pub name: String,
     pub is_peer: bool,
+    /// Whether the operator waits for seconds where it waits for minutes by default.
+    pub waits_less: bool,
     is_shared: bool,
     program: PathBuf,
     log: PathBuf,
@@ -116,6 +118,7 @@ impl World {
             plane: Arc::clone(&setup.plane),
             name,
             is_peer: setup.is_peer,
+            waits_less: false,
             is_shared: setup.is_shared,
             program: setup.operator.clone(),
             log: directory.path().join("operator.log"),
@@ -150,7 +153,7 @@ impl World {
         Ok(world)
     }
 
-    /// Starts the operator with its own defaults, but for `rates`.
+    /// Starts the operator with its own defaults, but for `rates` and where it waits less.
     pub fn start_operator(&mut self, rates: Rates) -> anyhow::Result<()> {
         let mut flags = vec![
             "--astro-url".to_owned(),
@@ -160,6 +163,15 @@ impl World {
         ];
         if self.is_shared {
             flags.extend(["--organizations".to_owned(), self.name.clone()]);
+        }
+        if self.waits_less {
+            let less = [
+                ["--lease-duration", "2s"],
+                ["--request-deadline", "1s"],
+                ["--listing-delay", "500ms"],
+                ["--settle", "4s"],
+            ];
+            flags.extend(less.concat().into_iter().map(str::to_owned));
         }
         match rates {
             Rates::Published => self.astro.set_limits(Some(Limits::default())),
@@ -179,6 +191,12 @@ impl World {
             &flags,
             &log_level,
         )?);
+        Ok(())
+    }
+
+    /// Kills the operator.
+    pub fn kill_operator(&mut self) -> anyhow::Result<()> {
+        self.operator.take().context("no operator runs")?.kill();
         Ok(())
     }
 

@@ -1,5 +1,6 @@
 //! What is measured. Each scenario has a file, and says there what it does and what it counts.
 
+mod broken;
 mod changes;
 mod creation;
 mod flood;
@@ -41,6 +42,10 @@ pub enum Scenario {
     Restart,
     /// Memory and restart by the number of objects.
     Growth,
+    /// The operator killed while objects are applied.
+    Kills,
+    /// Answers of Astro that are lost.
+    LostAnswers,
 }
 
 impl Scenario {
@@ -66,6 +71,8 @@ impl Scenario {
             Self::Idle => "idle",
             Self::Restart => "restart",
             Self::Growth => "growth",
+            Self::Kills => "kills",
+            Self::LostAnswers => "lost-answers",
         }
     }
 
@@ -77,6 +84,8 @@ impl Scenario {
             (_, Size::Smoke) => &[20],
             (Self::Burst | Self::Floor, Size::Full) => &[500, 2_000],
             (Self::Limits, Size::Full) => &[300],
+            (Self::Kills, Size::Full) => &[200],
+            (Self::LostAnswers, Size::Full) => &[50],
             (Self::Paced, Size::Full) => &[600],
             (Self::Deletion, Size::Full) => &[2_000],
             (Self::Drift, Size::Full) => &[1_000],
@@ -88,6 +97,14 @@ impl Scenario {
             Self::Growth => vec![sizes.to_vec()],
             _ => sizes.iter().map(|&size| vec![size]).collect(),
         }
+    }
+
+    /// Whether another operator can be measured by it.
+    pub fn compares(self) -> bool {
+        matches!(
+            self,
+            Self::Burst | Self::Paced | Self::Deletion | Self::Kills | Self::LostAnswers
+        )
     }
 
     /// Runs it once.
@@ -109,6 +126,8 @@ impl Scenario {
             Self::Idle => vec![settled::idle(setup, objects, size).await?],
             Self::Restart => vec![settled::restart(setup, objects, size).await?],
             Self::Growth => settled::growth(setup, sizes, size).await?,
+            Self::Kills => vec![broken::kills(setup, objects, size).await?],
+            Self::LostAnswers => vec![broken::lost_answers(setup, objects, size).await?],
         })
     }
 }
