@@ -473,7 +473,7 @@ impl Cast {
             return Ok(format!("{} writes", rewrite(stage, until).await));
         }
         let before = stage.conflicts();
-        let people: Vec<_> = (0..6).map(|_| self.somebody()).collect();
+        let people: Vec<_> = (0..12).map(|_| self.somebody()).collect();
         let disturbed = people.iter().map(async |person| {
             person.act(&Act::Create).await;
             person.disturb(until).await

@@ -185,9 +185,9 @@ async fn alone(stage: &Stage, cast: &Cast, schedule: &Schedule) -> Strikes {
     strikes
 }
 
-/// Strikes until it comes about, six times at most. Whether it did.
+/// Strikes until it comes about, ten times at most. Whether it did.
 async fn bring_about(strike: &Strike, stage: &Stage, cast: &Cast) -> bool {
-    for _ in 0..6 {
+    for _ in 0..10 {
         stage.at_work().await;
         let outcome = cast.strike(strike).await;
         println!("{:?}: {outcome:?}", strike.fault);
