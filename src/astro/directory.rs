@@ -25,6 +25,11 @@ use crate::metrics::OrganizationMetrics;
 use crate::random;
 use crate::resources::Address;
 
+/// How long the delay after failures grows at most.
+const LONGEST: Duration = Duration::from_mins(5);
+/// How long it may grow however often the organization is read.
+const RETRY: Duration = Duration::from_secs(10);
+
 /// A person of the organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Person {
@@ -480,13 +485,12 @@ impl Directory {
     }
 
     /// Waits until the next pass is due: after the interval, or earlier when somebody wants one, but
-    /// not twice within a listing delay, and after a failure with growing delays up to 5 minutes.
+    /// not twice within a listing delay, and after a failure with growing delays up to the interval, or [`LONGEST`].
     async fn rest(&self, begun: Instant, failures: u32) {
         let floor = if failures == 0 {
             begun + self.listing_delay.min(*self.interval.read())
         } else {
-            let delay = backoff(failures);
-            Instant::now() + delay
+            Instant::now() + backoff_within(failures, self.interval().clamp(RETRY, LONGEST))
         };
         loop {
             let wanted = self.wanted.lock().keys().next().copied();
@@ -523,8 +527,89 @@ impl Directory {
 /// The delay after so many failures: doubling from one second up to 5 minutes, with jitter.
 #[must_use]
 pub fn backoff(failures: u32) -> Duration {
+    backoff_within(failures, LONGEST)
+}
+
+fn backoff_within(failures: u32, longest: Duration) -> Duration {
     let full = Duration::from_secs(1)
         .saturating_mul(1 << failures.saturating_sub(1).min(9))
-        .min(Duration::from_mins(5));
+        .min(longest);
     full.mul_f64(random::draw(|rng| rng.random_range(0.5..1.0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::astro::budget::Rates;
+    use crate::astro::{Invite, Listing, Role, UserPage};
+
+    /// Answers nothing before a moment, and that there is nobody afterwards.
+    struct Away {
+        until: Instant,
+        asked: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Astro for Away {
+        async fn create_invite(&self, _: &str, _: Role) -> Result<Invite, Error> {
+            unreachable!("a pass reads lists only")
+        }
+        async fn get_invite(&self, _: &str) -> Result<Invite, Error> {
+            unreachable!("a pass reads lists only")
+        }
+        async fn delete_invite(&self, _: &str) -> Result<(), Error> {
+            unreachable!("a pass reads lists only")
+        }
+        async fn list_users(&self, _: Listing, _: usize, _: usize) -> Result<UserPage, Error> {
+            if Instant::now() < self.until {
+                self.asked.fetch_add(1, Ordering::Relaxed);
+                return Err(Error::Unknown {
+                    message: "down".to_owned(),
+                    status: None,
+                    request_id: None,
+                });
+            }
+            let users = Vec::new();
+            Ok(UserPage { users, total: 0 })
+        }
+        fn server_time(&self) -> Option<Timestamp> {
+            None
+        }
+    }
+
+    /// Whoever reads each minute need not wait for five because Astro was down for long.
+    #[tokio::test(start_paused = true)]
+    async fn after_an_outage_it_is_read_within_an_interval() {
+        for (interval, longest) in [(1, 10), (60, 60), (600, 300)] {
+            let interval = Duration::from_secs(interval);
+            let astro = Arc::new(Away {
+                until: Instant::now() + Duration::from_hours(1),
+                asked: AtomicUsize::new(0),
+            });
+            let budget = Arc::new(Budget::new(Rates::default()));
+            let directory = Directory::new(astro.clone(), budget, Duration::ZERO, interval);
+            let reading = directory.run(HashSet::new, |_| {});
+            let read = async {
+                while directory.synced().is_none() {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            };
+            tokio::select! {
+                () = reading => {}
+                () = read => {}
+            }
+            let late = astro.until.elapsed();
+            assert!(
+                late <= Duration::from_secs(longest + 1),
+                "{interval:?}: {late:?}"
+            );
+            // A tenth of how often it may ask, and no more.
+            let asked = astro.asked.load(Ordering::Relaxed);
+            assert!(asked <= 3600 / 5 + 10, "{interval:?}: {asked} times");
+        }
+    }
 }

@@ -39,7 +39,7 @@ const ORGANIZATION: &str = "default";
 /// Where people write their manifests.
 pub const TEAMS: [&str; 3] = ["team-a", "team-b", "team-c"];
 /// How long a fault waits at most until there is something to disturb.
-const AT_WORK: Duration = Duration::from_secs(5);
+const AT_WORK: Duration = Duration::from_secs(15);
 /// How long a write of a person may be tried. Longer than any fault.
 const PATIENCE: Duration = Duration::from_mins(2);
 
