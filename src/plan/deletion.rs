@@ -108,11 +108,15 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
         return Plan::act(ended);
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
-    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite));
+    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| {
+        found.id == invite && !is_over(found.expires_at, facts.now)
+    }));
     if facts.standing.shared.contains(&invite) {
         return Plan::act(Step::Release);
     }
-    if facts.own.revoke_answered_absent || (facts.own.revoke_refused && !shown && !blind) {
+    // Of one that is shown, whoever said that it is not there was no word of Astro's: it is deleted again.
+    let (absent, refused) = (facts.own.revoke_answered_absent, facts.own.revoke_refused);
+    if !shown && (absent || (refused && !blind)) {
         // An answer that comes with such a list says nothing either.
         return if facts.observed.doubt == Some(Doubt::Missing) {
             braked(facts)

@@ -262,9 +262,6 @@ impl<'a> Turn<'a> {
         // One that came with a manifest went out another time, for another object.
         if let Some(attempt) = sent.filter(|attempt| !claims::is_copied(attempt, self.object)) {
             self.count_email(&record, attempt);
-            if self.memory.last_email.is_none() {
-                self.keep_distance();
-            }
         }
         let record = OrgInviteStatus {
             resends: sent.map_or(record.resends, |attempt| attempt.resends),
@@ -425,13 +422,13 @@ impl<'a> Turn<'a> {
             invite: invite.to_owned(),
             absent,
         });
-        // Refused once more, after a look that shows it pending: that needs telling.
-        let looked = refused && self.memory.revoked == revoked;
+        // The same once more, after a look that shows it pending: that needs telling.
+        let looked = revoked.is_some() && self.memory.revoked == revoked;
         if revoked.is_some() {
             tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
             self.memory.revoked = revoked;
         }
-        if !absent {
+        if looked || !absent {
             self.memory.failed();
         }
         if looked || !(absent || refused) {

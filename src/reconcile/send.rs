@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::metrics::Cause;
 use crate::plan::{Lookup, Saying, State};
 use crate::random;
+use crate::resources::conditions;
 use crate::resources::org_invite::Attempt;
 use crate::resources::{OrgInvite, OrgInviteStatus, Reason};
 
@@ -297,7 +298,6 @@ impl Turn<'_> {
             Ok(invite) => {
                 self.memory.worked();
                 self.memory.taken_back = None;
-                self.keep_distance();
                 self.connection.learn(Verb::Post, true);
                 if self.connection.learn_sent(&invite) {
                     // Which invitations are the token's own is known now.
@@ -322,10 +322,6 @@ impl Turn<'_> {
             Err(error) => {
                 tracing::warn!(%error, "it is not known whether Astro took the invitation");
                 self.memory.failed();
-                if self.blind() {
-                    // Nobody ever learns.
-                    self.keep_distance();
-                }
                 let message = format!(
                     "It is not known whether the invitation went out: {error}. Nothing is sent until it has had time to arrive and the organization was read again"
                 );
@@ -362,13 +358,6 @@ impl Turn<'_> {
         let status = self.status(&closed(record, attempt), &State::Stalled(saying));
         self.tell(object.clone(), attempt, &status).await;
         Ok(self.again())
-    }
-
-    /// The next e-mail to the address is not before the spacing after now.
-    pub(super) fn keep_distance(&mut self) {
-        let spacing = self.context.timing.spacing + Duration::from_secs(1);
-        let next = report::time(astro::later(self.now(), spacing));
-        self.memory.last_email = Some((Instant::now(), next.0));
     }
 
     /// Tells that an e-mail went out, and what for.
@@ -453,8 +442,10 @@ impl Turn<'_> {
         attempt: &Attempt,
         status: &OrgInviteStatus,
     ) -> Recorded {
+        let mut status = status.clone();
+        let opens = status.attempt_id.as_ref() != Some(&attempt.id);
         for tried in 1..=STATUS_TRIES {
-            let outcome = self.context.writer.status(&object, status).await;
+            let outcome = self.context.writer.status(&object, &status).await;
             match outcome {
                 Ok(Written::Done(written)) => {
                     self.memory.wrote(written.as_ref());
@@ -474,11 +465,17 @@ impl Turn<'_> {
                         Some(Err(_)) => false,
                         _ => !claims::is_closed(attempt, &fresh),
                     };
-                    // Nor is one opened again that a later term has closed.
-                    let opens = status.attempt_id.as_ref() != Some(&attempt.id);
-                    if !same || (opens && claims::is_closed(attempt, &fresh)) {
+                    // Nor is one opened again that a later term has closed, or tells of.
+                    let elsewhere = claims::is_closed(attempt, &fresh)
+                        || !self.context.leadership.holds(self.term);
+                    if !same || (opens && elsewhere) {
                         return Recorded::Superseded;
                     }
+                    let told = fresh.status.as_ref().map(|status| &status.conditions);
+                    conditions::keep_transitions(
+                        &mut status.conditions,
+                        told.map_or(&[], Vec::as_slice),
+                    );
                     object = self.held(fresh).await;
                 }
                 Ok(None) => return Recorded::Gone,
@@ -544,13 +541,16 @@ impl Turn<'_> {
     }
 
     /// Counts the e-mail of `attempt` once, whether its answer tells of it or a look after that was
-    /// lost; `record` is the one before it.
+    /// lost; `record` is the one before it. The next one is not before the spacing after now.
     pub(super) fn count_email(&mut self, record: &OrgInviteStatus, attempt: &Attempt) {
         if self.memory.counted.as_ref() == Some(&attempt.id) {
             return;
         }
         self.memory.counted = Some(attempt.id.clone());
         self.connection.metrics.sent(cause(record, attempt));
+        let spacing = self.context.timing.spacing + Duration::from_secs(1);
+        let next = report::time(astro::later(self.now(), spacing));
+        self.memory.last_email = Some((Instant::now(), next.0));
     }
 }
 

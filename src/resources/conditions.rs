@@ -58,23 +58,26 @@ pub fn merge(
     generation: i64,
     now: Timestamp,
 ) -> Vec<Condition> {
-    claims
-        .iter()
-        .map(|claim| {
-            let before = recorded.iter().find(|condition| {
-                condition.type_ == claim.kind && condition.status == claim.status
-            });
-            Condition {
-                type_: claim.kind.to_owned(),
-                status: claim.status.to_owned(),
-                reason: claim.reason.as_str().to_owned(),
-                message: claim.message.clone(),
-                observed_generation: Some(generation.max(0)),
-                last_transition_time: before.map_or_else(
-                    || Time(now),
-                    |condition| condition.last_transition_time.clone(),
-                ),
-            }
-        })
-        .collect()
+    let claimed = claims.iter().map(|claim| Condition {
+        type_: claim.kind.to_owned(),
+        status: claim.status.to_owned(),
+        reason: claim.reason.as_str().to_owned(),
+        message: claim.message.clone(),
+        observed_generation: Some(generation.max(0)),
+        last_transition_time: Time(now),
+    });
+    let mut conditions: Vec<Condition> = claimed.collect();
+    keep_transitions(&mut conditions, recorded);
+    conditions
+}
+
+/// Takes over the transition times of those whose status is what was recorded.
+pub fn keep_transitions(conditions: &mut [Condition], recorded: &[Condition]) {
+    for condition in conditions {
+        let same =
+            |one: &&Condition| one.type_ == condition.type_ && one.status == condition.status;
+        if let Some(before) = recorded.iter().find(same) {
+            condition.last_transition_time = before.last_transition_time.clone();
+        }
+    }
 }

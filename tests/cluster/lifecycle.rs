@@ -363,3 +363,20 @@ async fn an_adopted_invitation_with_another_role_is_not_what_the_spec_says() {
         assert_eq!(one.observed_generation, replaced.metadata.generation);
     }
 }
+
+/// Such as from something on the way that speaks like the API.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_404_for_an_invitation_that_is_shown_lets_nothing_go() {
+    let world = World::start().await;
+    let jane = world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    let wrong = Fault::before(Answer::Status(404));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, wrong, Times::Next(2));
+    world.delete("jane").await;
+    world.state("jane", "RevokeFailed").await;
+    world.deleted("jane", &uid(&jane)).await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 3);
+}

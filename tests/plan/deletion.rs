@@ -93,6 +93,25 @@ fn deletion() {
             "Unchanged",
         ),
         (
+            "404, and a look that shows it",
+            Case {
+                own: absent(),
+                ..has()
+            },
+            revoke.clone(),
+            "Unchanged",
+        ),
+        (
+            "404, and a look that shows it past its expiry",
+            Case {
+                own: absent(),
+                now: now() + (30 * 24).hours(),
+                ..has()
+            },
+            Step::Release,
+            "Unchanged",
+        ),
+        (
             "404, and no look yet",
             Case {
                 own: absent(),

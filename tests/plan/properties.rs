@@ -18,10 +18,6 @@ use crate::case::{Case, OWNER, SHARED};
 use crate::quiet_world::Run;
 
 impl Case {
-    fn shows(&self, id: &str) -> bool {
-        matches!(&self.sight, Sight::Pending(found) if found.iter().any(|one| one.id == id))
-    }
-
     /// Nobody can look, and this term did not send the POST of the open attempt.
     fn is_unsent(&self) -> bool {
         let unsent = |open: &Attempt| self.own.unsent.as_ref() == Some(&open.id);
@@ -194,11 +190,12 @@ proptest! {
         prop_assert!(!unknown, "nobody knows");
         let member = matches!(case.sight, Sight::Member { .. });
         let handed_over = case.heir == Heir::Recorded || (case.shared && id == SHARED);
-        let looked = case.own.revoke_refused && !case.shows(id);
+        let answered = case.own.revoke_answered_absent || case.own.revoke_refused;
+        let looked = answered && !case.shows_live(id);
         // Who was seen to accept, before the token lost the right to look.
         let accepted = case.sight == Sight::Blind && case.record.user_id.is_some();
         prop_assert!(
-            member || accepted || handed_over || case.own.revoke_answered_absent || looked
+            member || accepted || handed_over || looked
         );
     }
 
