@@ -4,18 +4,35 @@ use std::cmp::Ordering;
 
 use jiff::Timestamp;
 use kube::ResourceExt;
+use serde::Deserialize;
 
 use crate::astro::Role;
 use crate::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt};
 use crate::resources::{Address, OrgInvite, OrgInviteStatus};
 
-/// The attempt in an object's annotation; `Some(Err)` when the annotation cannot be read.
+/// The attempt in an object's annotation; `Some(Err)` when the annotation cannot be read, unless it is known by its ID
+/// alone to be one whose outcome is recorded: such as one for a role that only a later version knows.
 #[must_use]
 pub fn annotated(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error>> {
-    object
-        .annotations()
-        .get(ATTEMPT_ANNOTATION)
-        .map(|text| serde_json::from_str(text))
+    #[derive(Deserialize)]
+    struct Named {
+        id: String,
+    }
+    let text = object.annotations().get(ATTEMPT_ANNOTATION)?;
+    let read = serde_json::from_str(text);
+    let is_recorded = |named: Named| {
+        let recorded = object.status.as_ref()?.attempt_id.as_ref()?;
+        (named.id == *recorded).then_some(())
+    };
+    if read.is_err()
+        && serde_json::from_str(text)
+            .ok()
+            .and_then(is_recorded)
+            .is_some()
+    {
+        return None;
+    }
+    Some(read)
 }
 
 /// The object's last attempt: the annotated one, or the one that the status knows to be open where somebody removed the

@@ -19,19 +19,25 @@ mod world;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::GroupVersionKind;
+use kube::{Api, ResourceExt};
+use orginvite_operator::resources::Organization;
+use orginvite_operator::resources::org_invite::ATTEMPT_ANNOTATION;
 use serde_json::{Value, json};
 
 use crate::world::{World, uid};
 
-/// Edits the schema of the definition's spec.
+/// A value that this version does not know.
+const LATER: &str = "OF_A_LATER_VERSION";
+
+/// Edits the definition's schema.
 async fn edit_definition(world: &World, plural: &str, edit: impl FnOnce(&mut Value)) {
     let api: Api<CustomResourceDefinition> = Api::all(world.client.clone());
     let name = format!("{plural}.iam.astronomer.io");
     let mut definition = serde_json::to_value(api.get(&name).await.unwrap()).unwrap();
     let versions = &mut definition["spec"]["versions"];
-    edit(&mut versions[0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]);
+    edit(&mut versions[0]["schema"]["openAPIV3Schema"]["properties"]);
     let later = json!({"spec": {"versions": versions}});
     api.patch(&name, &PatchParams::default(), &Patch::Merge(later))
         .await
@@ -55,42 +61,55 @@ async fn apply_later(world: &World, object: &Value) {
     world.in_time("the API server takes it", taken).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_a_later_version_let_in_stops_nobody_and_is_told() {
-    let later = json!("OF_A_LATER_VERSION");
-    let mut world = World::prepare(json!({})).await;
-    edit_definition(&world, "orginvites", |spec| {
+/// The object as it is stored.
+async fn stored(world: &World, name: &str) -> Value {
+    let kind = GroupVersionKind::gvk("iam.astronomer.io", "v1alpha1", "OrgInvite");
+    let resource = ApiResource::from_gvk_with_plural(&kind, "orginvites");
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    serde_json::to_value(api.get(name).await.unwrap()).unwrap()
+}
+
+async fn later_definitions(world: &World) {
+    edit_definition(world, "orginvites", |schema| {
         for field in ["role", "deletionPolicy", "resendWhen"] {
-            let values = spec[field]["enum"].as_array_mut().unwrap();
-            values.push(later.clone());
+            let values = &mut schema["spec"]["properties"][field]["enum"];
+            values.as_array_mut().unwrap().push(json!(LATER));
         }
+        let values = &mut schema["status"]["properties"]["role"]["enum"];
+        values.as_array_mut().unwrap().push(json!(LATER));
     })
     .await;
-    edit_definition(&world, "organizations", |spec| {
-        let rule = &mut spec["allow"]["items"]["properties"];
+    edit_definition(world, "organizations", |schema| {
+        let rule = &mut schema["spec"]["properties"]["allow"]["items"]["properties"];
         rule["onlyFor"] = json!({"type": "string"});
         let roles = rule["roles"]["items"]["enum"].as_array_mut().unwrap();
-        roles.push(later.clone());
+        roles.push(json!(LATER));
     })
     .await;
+}
 
-    let manifest = |name: &str, role: &Value| {
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_later_version_let_in_is_left_alone_and_stops_nobody() {
+    let mut world = World::prepare(json!({})).await;
+    later_definitions(&world).await;
+    let manifest = |name: &str, role: &str, policy: &str| {
         json!({
             "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite", "metadata": {"name": name},
             "spec": {
-                "email": format!("{name}@example.com"), "role": role, "resendWhen": later, "deletionPolicy": later,
+                "email": format!("{name}@example.com"), "role": role, "deletionPolicy": policy,
                 "organizationRef": {"name": world.organization},
             },
         })
     };
-    let member = json!("ORGANIZATION_MEMBER");
-    apply_later(&world, &manifest("later", &later)).await;
-    apply_later(&world, &manifest("jane", &member)).await;
-    let owner = json!("ORGANIZATION_OWNER");
-    apply_later(&world, &manifest("boss", &owner)).await;
+    let (member, owner) = ("ORGANIZATION_MEMBER", "ORGANIZATION_OWNER");
+    apply_later(&world, &manifest("later", LATER, "Delete")).await;
+    apply_later(&world, &manifest("kept", member, LATER)).await;
+    apply_later(&world, &manifest("jane", member, "Delete")).await;
+    apply_later(&world, &manifest("boss", owner, "Delete")).await;
     let namespaces = [&world.namespace];
     let rules = json!([
-        {"namespaces": namespaces, "roles": [later, member]},
+        {"namespaces": namespaces, "roles": [LATER, member]},
         {"namespaces": namespaces, "roles": [owner], "onlyFor": "somebody else"},
     ]);
     world
@@ -98,17 +117,104 @@ async fn what_a_later_version_let_in_stops_nobody_and_is_told() {
         .await;
     world.start_operator();
 
-    let jane = world.state("jane", "Invited").await;
-    world.state("later", "NotPermitted").await;
-    world.says("later", "does not know the role").await;
+    world.state("jane", "Invited").await;
+    for name in ["later", "kept"] {
+        world.state(name, "NotSupported").await;
+    }
     // The rule may be meant for fewer than it says here.
     world.state("boss", "NotPermitted").await;
+    let organizations: Api<Organization> = Api::all(world.client.clone());
+    let organization = organizations.get(&world.organization).await.unwrap();
+    let ready = &organization.status.unwrap().conditions[0];
+    assert!(
+        ready.message.contains("Rule 2 of allow"),
+        "{}",
+        ready.message
+    );
     assert_eq!(world.astro.emails().len(), 1);
 
+    // A person says what is meant.
+    world.edit_role("later", member).await;
+    world
+        .edit("kept", json!({"deletionPolicy": "Retain"}))
+        .await;
+    for name in ["later", "kept"] {
+        world.state(name, "Invited").await;
+    }
+    assert_eq!(world.astro.emails().values().sum::<u32>(), 3);
+}
+
+/// As the later version left it, which is to go on from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_that_a_later_version_recorded_is_lost() {
+    let mut world = World::prepare(json!({})).await;
+    later_definitions(&world).await;
+    world.start_operator();
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    world.kill_operator();
+    let mut attempt = world.invites().get("jane").await.unwrap();
+    let attempt = attempt
+        .annotations_mut()
+        .remove(ATTEMPT_ANNOTATION)
+        .unwrap();
+    let attempt = attempt.replace("ORGANIZATION_MEMBER", LATER);
+    let spec = json!({
+        "metadata": {"annotations": {ATTEMPT_ANNOTATION: attempt}}, "spec": {"role": LATER},
+    });
+    let (api, params) = (world.invites(), PatchParams::default());
+    let taken = async {
+        while api
+            .patch("jane", &params, &Patch::Merge(&spec))
+            .await
+            .is_err()
+        {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    world.in_time("the API server takes it", taken).await;
+    let status = Patch::Merge(json!({"status": {"role": LATER, "observedGeneration": 2}}));
+    api.patch_status("jane", &params, &status).await.unwrap();
+    let before = stored(&world, "jane").await;
+
+    world.start_operator();
+    world.state("jane", "NotSupported").await;
+    let after = stored(&world, "jane").await;
+    for field in [
+        "inviteId",
+        "attemptId",
+        "role",
+        "email",
+        "expiresAt",
+        "invitedAt",
+        "inviter",
+    ] {
+        assert!(
+            before["status"][field].is_string() || field == "inviter",
+            "{field}"
+        );
+        assert_eq!(after["status"][field], before["status"][field], "{field}");
+    }
+    assert_eq!(
+        after["metadata"]["annotations"],
+        before["metadata"]["annotations"]
+    );
+    assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    // A person gives another role, which the older version knows.
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to("jane@example.com"), 2);
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+
+    // Nobody knows what is to become of the invitation.
+    let jane = world.invites().get("jane").await.unwrap();
+    world.edit("jane", json!({"deletionPolicy": LATER})).await;
     world.delete("jane").await;
+    world.state("jane", "NotSupported").await;
+    assert_eq!(world.astro.live_invites("jane@example.com").len(), 1);
+    world
+        .edit("jane", json!({"deletionPolicy": "Delete"}))
+        .await;
     world.deleted("jane", &uid(&jane)).await;
-    let live = world.astro.live_invites("jane@example.com");
-    assert_eq!(live.len(), 1, "nobody knows whether to take it back");
-    world.edit_role("later", "ORGANIZATION_MEMBER").await;
-    world.state("later", "Invited").await;
+    assert!(world.astro.live_invites("jane@example.com").is_empty());
 }

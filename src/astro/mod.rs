@@ -28,7 +28,7 @@ pub enum Role {
     OrganizationBillingAdmin,
     OrganizationObserveAdmin,
     OrganizationObserveMember,
-    // One that an object names and this version does not know. A doc comment would show in the schema.
+    // One that an object names and this version does not know. Doc comments would show in the schema.
     #[serde(skip)]
     #[schemars(skip)]
     Unknown,

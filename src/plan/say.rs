@@ -115,12 +115,6 @@ pub(super) fn conflict(facts: &Facts<'_>, holder: &crate::resources::OrgInvite) 
 }
 
 pub(super) fn not_permitted(role: Role) -> Saying {
-    if role == Role::Unknown {
-        return saying(
-            Reason::NotPermitted,
-            "This version of the operator does not know the role. Update the operator, or change the role",
-        );
-    }
     saying(
         Reason::NotPermitted,
         format!(
@@ -158,5 +152,5 @@ pub fn name(role: Role) -> String {
     serde_json::to_value(role)
         .ok()
         .and_then(|value| value.as_str().map(str::to_owned))
-        .unwrap_or_else(|| "one that this version of the operator does not know".to_owned())
+        .unwrap_or_default()
 }

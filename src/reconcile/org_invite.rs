@@ -93,6 +93,9 @@ async fn attend(
     if object.metadata.deletion_timestamp.is_some() && !has_finalizer(object) {
         return Ok(Action::await_change());
     }
+    if let Some(field) = object.spec.not_understood() {
+        return say_not_supported(context, object, field).await;
+    }
     let address = match Address::parse(&object.spec.email) {
         Ok(address) => address,
         Err(error) => {
@@ -172,6 +175,32 @@ async fn attend(
             _ => action,
         }
     })
+}
+
+/// Nobody knows what is meant, and what is recorded is for the version that does: nothing of it is written.
+async fn say_not_supported(
+    context: &Context,
+    object: &OrgInvite,
+    field: &str,
+) -> Result<Action, Error> {
+    let message = format!(
+        "This version of the operator does not know the value of spec.{field}: update the operator, or change it. Nothing is sent or taken back meanwhile"
+    );
+    let recorded = object.status.clone().unwrap_or_default();
+    let reason = Reason::NotSupported;
+    let status = report::status(
+        &recorded,
+        &State::Stalled(Saying { reason, message }),
+        false,
+        object.metadata.generation.unwrap_or_default(),
+        Timestamp::now(),
+    );
+    if status.conditions != recorded.conditions
+        && let Written::Done(_) = context.writer.conditions(object, &status).await?
+    {
+        context.events.changed(object, &status);
+    }
+    Ok(Action::await_change())
 }
 
 /// What to say of an object whose record is of another organization in Astro, as when its Organization was removed by

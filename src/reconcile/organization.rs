@@ -103,10 +103,13 @@ async fn attend(
     let held = is_held(object);
     heed(object, name, term, context);
     let needed_by = if deleting {
-        needed_by(name, context).await?
+        needed_by(name, held, context).await?
     } else {
         0
     };
+    if !context.leadership.holds(term) {
+        return Ok(Action::await_change());
+    }
     if deleting && needed_by == 0 {
         if held {
             hold(object, false, context).await?;
@@ -207,14 +210,14 @@ fn not_ready(name: &str, message: &str) -> Link {
 }
 
 /// How many OrgInvites cannot go without the Organization.
-async fn needed_by(name: &str, context: &Context) -> Result<usize, Error> {
+async fn needed_by(name: &str, held: bool, context: &Context) -> Result<usize, Error> {
     // Whoever may create an object may give it a finalizer.
     let needs = |object: &OrgInvite| {
         object.spec.organization_ref.name == name && has_finalizer(object) && claims::holds(object)
     };
     let cached = context.invites.all();
     let cached = cached.iter().filter(|object| needs(object)).count();
-    if cached > 0 {
+    if cached > 0 || !held {
         return Ok(cached);
     }
     // The cache may be behind what was written a moment ago. Nothing new is sent any more.

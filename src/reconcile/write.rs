@@ -149,6 +149,25 @@ impl Writer {
         )
     }
 
+    /// Writes what the status says, and leaves what it records.
+    pub async fn conditions(
+        &self,
+        object: &OrgInvite,
+        status: &OrgInviteStatus,
+    ) -> Result<Written, Error> {
+        let patch = Patch::Merge(json!({
+            "metadata": {"resourceVersion": object.resource_version()},
+            "status": {
+                "observedGeneration": status.observed_generation, "conditions": status.conditions,
+            },
+        }));
+        let (api, name) = (self.api(object), object.name_any());
+        outcome(
+            api.patch_status(&name, &PatchParams::default(), &patch)
+                .await,
+        )
+    }
+
     /// The object as the API server has it now; `None` when it, or the one of that UID, is gone.
     pub async fn read(&self, object: &OrgInvite) -> Result<Option<OrgInvite>, Error> {
         let found = self.api(object).get_opt(&object.name_any()).await?;

@@ -142,6 +142,11 @@ pub enum DeletionPolicy {
     Delete,
     /// Leaves it alone.
     Retain,
+    // One that an object names and this version does not know, as below. Doc comments would show in the schema.
+    #[serde(skip)]
+    #[schemars(skip)]
+    #[allow(missing_docs)]
+    Unknown,
 }
 
 /// When a new invitation is sent by itself.
@@ -154,25 +159,40 @@ pub enum ResendWhen {
     Gone,
     /// Never.
     Never,
+    #[serde(skip)]
+    #[schemars(skip)]
+    #[allow(missing_docs)]
+    Unknown,
+}
+
+impl OrgInviteSpec {
+    /// The field whose value only a later version knows: nobody can tell what is meant, as after a rollback.
+    #[must_use]
+    pub fn not_understood(&self) -> Option<&'static str> {
+        if self.role == Role::Unknown {
+            Some("role")
+        } else if self.deletion_policy == DeletionPolicy::Unknown {
+            Some("deletionPolicy")
+        } else {
+            (self.resend_when == ResendWhen::Unknown).then_some("resendWhen")
+        }
+    }
 }
 
 const fn default_max_resends() -> u32 {
     3
 }
 
-// What the definitions of a later version let in, and an operator that was rolled back does not know, neither sends
-// nor takes back anything.
-
 fn known_role<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Role, D::Error> {
     readable_or(Role::Unknown, deserializer)
 }
 
 fn known_policy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeletionPolicy, D::Error> {
-    readable_or(DeletionPolicy::Retain, deserializer)
+    readable_or(DeletionPolicy::Unknown, deserializer)
 }
 
 fn known_moment<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ResendWhen, D::Error> {
-    readable_or(ResendWhen::Never, deserializer)
+    readable_or(ResendWhen::Unknown, deserializer)
 }
 
 fn known_number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {

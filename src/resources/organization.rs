@@ -110,8 +110,8 @@ pub struct OrganizationSpec {
     pub suspend: bool,
 }
 
-/// The rules that are understood as a whole. One with a field that only a later version knows may be meant for fewer
-/// than an operator that was rolled back would think: it allows nothing.
+/// The rules, without a role where one is not understood as a whole. One with a field that only a later version knows may
+/// be meant for fewer than an operator that was rolled back would think: it allows nothing.
 fn known_rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AllowRule>, D::Error> {
     let rules: Vec<Map<String, Value>> = super::readable_ones(deserializer)?;
     let known = |written: Map<String, Value>| {
@@ -122,7 +122,8 @@ fn known_rules<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<AllowRu
             .all(|(field, value)| value.is_null() || read.get(field).is_some());
         all.then_some(rule)
     };
-    Ok(rules.into_iter().filter_map(known).collect())
+    let rules = rules.into_iter();
+    Ok(rules.map(|rule| known(rule).unwrap_or_default()).collect())
 }
 
 fn default_sync_interval() -> String {
@@ -161,7 +162,7 @@ fn default_secret_key() -> String {
 }
 
 /// One rule of who may invite whom as what.
-#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.namespaceSelector) != has(self.namespaces)").message("a rule names its namespaces either by namespaces or by namespaceSelector ({} means every namespace)"))]
 pub struct AllowRule {

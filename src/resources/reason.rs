@@ -153,6 +153,9 @@ reasons! {
         /// The domain of the e-mail address is not a valid one. Delete the object and create another
         /// one.
         InvalidEmail,
+        /// The spec has a value that only a later version of the operator knows, as after a rollback. Nothing is sent or
+        /// taken back for the object meanwhile. Update the operator, or change the value.
+        NotSupported,
         /// The operator's own annotation iam.astronomer.io/attempt was changed by somebody, so that
         /// nothing can be sent. The message says what to do.
         AttemptUnreadable,

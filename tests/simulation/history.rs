@@ -239,7 +239,7 @@ fn perform(state: &mut State, scenario: &Scenario, act: Act) {
         Act::ToggleRetain => state.edit(&key, |spec| {
             spec.deletion_policy = match spec.deletion_policy {
                 DeletionPolicy::Delete => DeletionPolicy::Retain,
-                DeletionPolicy::Retain => DeletionPolicy::Delete,
+                DeletionPolicy::Retain | DeletionPolicy::Unknown => DeletionPolicy::Delete,
             };
         }),
         Act::Ask => {

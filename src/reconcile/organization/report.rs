@@ -167,8 +167,17 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
             vec![claim("Ready", "True", Reason::ListForbidden, &message)]
         }
         Health::Starting | Health::Complete => {
-            let message = "The token is accepted and the organization's people are read regularly";
-            vec![claim("Ready", "True", Reason::Connected, message)]
+            let mut message =
+                "The token is accepted and the organization's people are read regularly".to_owned();
+            // The schema wants a role in each rule.
+            let policy = connection.policy();
+            if let Some(at) = policy.allow.iter().position(|rule| rule.roles.is_empty()) {
+                let number = at + 1;
+                message = format!(
+                    "{message}. Rule {number} of allow has what only a later version of the operator knows, and allows nothing: update the operator, or change the rule"
+                );
+            }
+            vec![claim("Ready", "True", Reason::Connected, &message)]
         }
     };
     if let Some(since) = connection.unread_since() {
