@@ -14,7 +14,7 @@ use orginvite_operator::resources::{Address, OrgInvite};
 use parking_lot::Mutex;
 use support::fake_astro::{Call, InviteState, Mail, Operation, SECRET_PREFIX, UserStatus};
 
-use crate::faults::TOO_LONG;
+use crate::faults::{TOO_LONG, TURN};
 use crate::people::{Account, Person};
 use crate::stage::{REQUEST_DEADLINE, ROLES, SETTLE, SPACING, Stage, Window};
 
@@ -209,6 +209,7 @@ impl<'a> Judge<'a> {
         let calls = calls.iter();
         calls
             .filter(|call| call.operation.changes_something() && during(&suspensions, call.at))
+            .filter(|call| !self.is_resumed(call.at))
             .map(|call| format!("{:?} of {:?} while suspended", call.operation, call.email))
             .collect()
     }
@@ -220,7 +221,16 @@ impl<'a> Judge<'a> {
             account.teams.iter().eq([&policy.team])
                 && mail.role == ROLES[policy.role]
                 && during(policy.known.as_slice(), sent)
+                && !self.is_resumed(sent)
         })
+    }
+
+    /// Whether a process went on just then that was stopped, perhaps between its last look and its call.
+    fn is_resumed(&self, at: Instant) -> bool {
+        let resumes = self.stage.resumes.lock();
+        resumes
+            .iter()
+            .any(|resume| (*resume..*resume + TURN).contains(&at))
     }
 
     /// Whether the invitation of the e-mail was taken back while another object was there to take it over, whose namespace

@@ -52,6 +52,8 @@ struct Replica {
     operator: Option<Operator>,
     /// Not started before.
     down_until: Instant,
+    /// Whether it was asked to end.
+    is_asked: bool,
     starts: u32,
 }
 
@@ -87,6 +89,8 @@ pub struct Stage {
     dir: tempfile::TempDir,
     /// When lists lagged too much.
     pub lags: Mutex<Vec<Window>>,
+    /// When a process went on that was stopped.
+    pub resumes: Mutex<Vec<Instant>>,
     /// When Astro's clock jumped.
     pub jumps: Mutex<Vec<Instant>>,
     /// When the token might not list users, until the operators listed them again.
@@ -135,6 +139,7 @@ impl Stage {
             replicas: Mutex::default(),
             dir: tempfile::tempdir().unwrap(),
             lags: Mutex::default(),
+            resumes: Mutex::default(),
             jumps: Mutex::default(),
             blindness: Mutex::default(),
             suspensions: Mutex::default(),
@@ -192,6 +197,7 @@ impl Stage {
             to_astro: Cable::to(self.astro.address()).await,
             operator: None,
             down_until: Instant::now(),
+            is_asked: false,
             starts: 0,
         }
     }
@@ -204,7 +210,7 @@ impl Stage {
                 continue;
             }
             if let Some(mut operator) = replica.operator.take() {
-                self.note_end(&replica.pod, &mut operator);
+                self.note_end(replica, &mut operator);
                 replica.down_until = Instant::now() + Duration::from_millis(500);
                 continue;
             }
@@ -246,6 +252,7 @@ impl Stage {
                 samples: Vec::new(),
             });
             replica.operator = Some(operator);
+            replica.is_asked = false;
             replica.starts += 1;
         }
     }
@@ -336,27 +343,46 @@ impl Stage {
             .sum()
     }
 
-    /// Kills the process of a replica. Whether there was one.
-    pub fn kill(&self, replica: usize, away: Duration) -> bool {
+    /// Kills the process of a replica, when there is one.
+    pub fn kill(&self, replica: usize, away: Duration) -> Result<(), String> {
         let replica = &mut self.replicas.lock()[replica];
         replica.down_until = Instant::now() + away;
-        let Some(mut operator) = replica.operator.take() else {
-            return false;
-        };
-        let ran = operator.is_running();
-        if !ran {
-            self.note_end(&replica.pod, &mut operator);
+        let nothing = "nothing ran".to_owned();
+        let mut operator = replica.operator.take().ok_or_else(|| nothing.clone())?;
+        if !operator.is_running() {
+            self.note_end(replica, &mut operator);
+            return Err(nothing);
         }
         operator.kill();
-        ran
+        Ok(())
     }
 
-    /// Notes how a process ended that nobody killed: 0 when it was asked to, 1 when it could not start, such as without
-    /// an API server.
-    fn note_end(&self, pod: &str, operator: &mut Operator) {
+    /// Asks the process of a replica to end.
+    pub fn terminate(&self, replica: usize) {
+        let replica = &mut self.replicas.lock()[replica];
+        replica.is_asked = true;
+        if let Some(operator) = &replica.operator {
+            operator.terminate().unwrap();
+        }
+    }
+
+    /// Lets a stopped process go on.
+    pub fn resume(&self, replica: usize) {
+        self.resumes.lock().push(Instant::now());
+        self.with(replica, |operator| operator.resume());
+    }
+
+    /// Notes how a process ended that nobody killed: with 0 when it was asked to, with 1 when it could not start, such
+    /// as without an API server.
+    fn note_end(&self, replica: &Replica, operator: &mut Operator) {
         let status = operator.ended().ok().flatten();
-        if !matches!(status.and_then(|status| status.code()), Some(0 | 1)) {
-            let what = format!("the process of {pod} ended by itself: {status:?}");
+        let expected = match status.and_then(|status| status.code()) {
+            Some(0) => replica.is_asked,
+            Some(1) => true,
+            _ => false,
+        };
+        if !expected {
+            let what = format!("the process of {} ended by itself: {status:?}", replica.pod);
             self.ends.lock().push(what);
         }
     }
