@@ -15,7 +15,8 @@ check:
 	cargo clippy --workspace --all-targets -- -D warnings
 	cp Cargo.lock tests/fuzz
 	rustfmt --edition 2024 --check tests/fuzz/*.rs
-	cargo clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target -- -D warnings
+	CUSTOM_LIBFUZZER_PATH=/none/none.a cargo clippy --manifest-path tests/fuzz/Cargo.toml --target-dir target -- \
+		-D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
 
 # Built once and kept in the user's cache directory. They run for a second, so that optimizing them would take

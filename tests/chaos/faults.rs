@@ -73,7 +73,7 @@ impl Cast {
         };
         within(
             "an invitation is recorded",
-            Duration::from_mins(1),
+            Duration::from_secs(20),
             recorded,
         )
         .await?;
