@@ -196,7 +196,11 @@ pub fn standing<'a>(
 ) -> Standing<'a> {
     let others: Vec<&OrgInvite> = others.iter().map(AsRef::as_ref).collect();
     let is_older = |other: &OrgInvite| age(other, own) == Ordering::Less;
-    let is_in_line = |object: &OrgInvite| waits(object) && permits(object, object.spec.role);
+    // One that nobody understands does nothing.
+    let may_act = |object: &OrgInvite| {
+        object.spec.not_understood().is_none() && permits(object, object.spec.role)
+    };
+    let is_in_line = |object: &OrgInvite| waits(object) && may_act(object);
     let may_inherit = |heir: &OrgInvite, holder: &OrgInvite| {
         let role = holder.status.as_ref().and_then(|status| status.role);
         let may_have = |id| taken_back != Some(id) && role.is_some_and(|role| permits(heir, role));
@@ -249,9 +253,7 @@ pub fn standing<'a>(
 
     let heir = if is_deleting(own) && holds(own) {
         let recorded = is_recorded(own);
-        let may_come = |other: &OrgInvite| {
-            is_open(other) && !is_broken(other) && permits(other, other.spec.role)
-        };
+        let may_come = |other: &OrgInvite| is_open(other) && !is_broken(other) && may_act(other);
         let waiting = others
             .iter()
             .any(|other| !is_deleting(other) && (may_come(other) || may_inherit(other, own)));

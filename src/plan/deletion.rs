@@ -108,9 +108,8 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
         return Plan::act(ended);
     }
     // Rule 10: the sight counts only when its pass began a listing delay after that answer.
-    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| {
-        found.id == invite && !is_over(found.expires_at, facts.now)
-    }));
+    let shown = matches!(&facts.observed.sight, Sight::Pending(found) if found.iter().any(|found| found.id == invite))
+        && !is_over(expires_at(facts), facts.now);
     if facts.standing.shared.contains(&invite) {
         return Plan::act(Step::Release);
     }

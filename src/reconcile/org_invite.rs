@@ -67,10 +67,9 @@ pub async fn reconcile(object: Arc<OrgInvite>, context: Arc<Context>) -> Result<
 
 /// Tells what the API server refuses where people look.
 async fn tell_refusal(error: &Error, object: &OrgInvite, context: &Context) {
-    let Some(message) = error
-        .refusal()
-        .filter(|_| context.leadership.term().is_some())
-    else {
+    // Of one that is not understood, no more than the conditions may be written.
+    let tells = context.leadership.term().is_some() && object.spec.not_understood().is_none();
+    let Some(message) = error.refusal().filter(|_| tells) else {
         return;
     };
     if !context.refusal_is_news(object, object.conditions()) {
@@ -92,9 +91,6 @@ async fn attend(
     };
     if object.metadata.deletion_timestamp.is_some() && !has_finalizer(object) {
         return Ok(Action::await_change());
-    }
-    if let Some(field) = object.spec.not_understood() {
-        return say_not_supported(context, object, field).await;
     }
     let address = match Address::parse(&object.spec.email) {
         Ok(address) => address,
@@ -136,6 +132,9 @@ async fn attend(
             // Its own event plans the rest.
             _ => return Ok(Action::await_change()),
         }
+    }
+    if let Some(field) = object.spec.not_understood() {
+        return say_not_supported(context, object, field).await;
     }
     let connection = match context.link(&term, &object.spec.organization_ref.name) {
         Link::Up(connection) => is_elsewhere(object, &connection).map_or(Ok(connection), Err),
@@ -183,6 +182,10 @@ async fn say_not_supported(
     object: &OrgInvite,
     field: &str,
 ) -> Result<Action, Error> {
+    if object.metadata.deletion_timestamp.is_some() && !claims::holds(object) {
+        context.writer.release(object).await?;
+        return Ok(Action::await_change());
+    }
     let message = format!(
         "This version of the operator does not know the value of spec.{field}: update the operator, or change it. Nothing is sent or taken back meanwhile"
     );
@@ -191,7 +194,7 @@ async fn say_not_supported(
     let status = report::status(
         &recorded,
         &State::Stalled(Saying { reason, message }),
-        false,
+        nobody_sees(&recorded),
         object.metadata.generation.unwrap_or_default(),
         Timestamp::now(),
     );
@@ -280,6 +283,12 @@ async fn take_turn(
     turn.take(&others).await
 }
 
+/// Whether it was told last that nobody can tell who accepted.
+fn nobody_sees(recorded: &OrgInviteStatus) -> bool {
+    let told = conditions::find(&recorded.conditions, "Accepted");
+    told.is_some_and(|accepted| accepted.status == "Unknown")
+}
+
 /// Writes the status that says `state`, if it differs. A conflict is planned again by its event.
 pub(super) async fn say(
     context: &Context,
@@ -287,8 +296,7 @@ pub(super) async fn say(
     state: State,
 ) -> Result<Action, Error> {
     let recorded = object.status.clone().unwrap_or_default();
-    let told = conditions::find(&recorded.conditions, "Accepted");
-    let blind = told.is_some_and(|accepted| accepted.status == "Unknown");
+    let blind = nobody_sees(&recorded);
     let state = state.while_replaced(claims::is_replacing(object, &recorded));
     let status = report::status(
         &recorded,

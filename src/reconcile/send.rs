@@ -322,6 +322,10 @@ impl Turn<'_> {
             Err(error) => {
                 tracing::warn!(%error, "it is not known whether Astro took the invitation");
                 self.memory.failed();
+                if self.blind() {
+                    // It counts as sent: nobody can look.
+                    self.keep_distance();
+                }
                 let message = format!(
                     "It is not known whether the invitation went out: {error}. Nothing is sent until it has had time to arrive and the organization was read again"
                 );
@@ -548,6 +552,11 @@ impl Turn<'_> {
         }
         self.memory.counted = Some(attempt.id.clone());
         self.connection.metrics.sent(cause(record, attempt));
+        self.keep_distance();
+    }
+
+    /// The next e-mail to the address is not before the spacing after now.
+    fn keep_distance(&mut self) {
         let spacing = self.context.timing.spacing + Duration::from_secs(1);
         let next = report::time(astro::later(self.now(), spacing));
         self.memory.last_email = Some((Instant::now(), next.0));

@@ -158,7 +158,9 @@ impl Writer {
         let patch = Patch::Merge(json!({
             "metadata": {"resourceVersion": object.resource_version()},
             "status": {
-                "observedGeneration": status.observed_generation, "conditions": status.conditions,
+                "observedGeneration": status.observed_generation,
+                "conditions": status.conditions,
+                "plannedAction": status.planned_action,
             },
         }));
         let (api, name) = (self.api(object), object.name_any());

@@ -733,6 +733,21 @@ async fn an_invitation_that_is_not_it_is_told_and_not_adopted() {
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
 }
 
+/// Whether it went out or not: nobody can look.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_e_mail_whose_outcome_is_unknown_counts_for_the_distance_to_the_next() {
+    let mut world = World::prepare(json!({})).await;
+    list_users(&world, ListUsers::Forbidden);
+    world.start_operator_with(&[&PATIENT[..], &["--email-spacing", "10m"]].concat());
+    world.organization_is("ListForbidden").await;
+    unanswered(&world).await;
+    world
+        .annotate("jane", "iam.astronomer.io/resend-requested-at", "now")
+        .await;
+    world.state("jane", "Spacing").await;
+    assert_eq!(world.astro.emails_to(JANE), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_named_invitation_is_asked_for_again_when_the_answer_says_nothing() {
     let world = blind().await;

@@ -6,7 +6,7 @@ use kube::ResourceExt;
 use orginvite_operator::astro::Role;
 use orginvite_operator::claims::{Heir, is_open, standing};
 use orginvite_operator::resources::OrgInvite;
-use orginvite_operator::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt};
+use orginvite_operator::resources::org_invite::{ATTEMPT_ANNOTATION, Attempt, ResendWhen};
 use serde_json::json;
 
 /// An object that was created at that second and has nothing.
@@ -294,4 +294,20 @@ fn which_attempts_are_open() {
     assert!(!is_open(&closed));
     closed.status.get_or_insert_default().attempt_id = Some("a0".to_owned());
     assert!(is_open(&closed));
+}
+
+/// What only a later version understands does nothing, and keeps nobody waiting.
+#[test]
+fn who_is_not_understood_is_not_in_line() {
+    let mut odd = object("b", 1);
+    odd.spec.resend_when = ResendWhen::Unknown;
+    finds(&object("c", 2), &[&odd], ("", "", Heir::None, ""));
+    let holder = deleting(with_invite(object("a", 0), "x1"));
+    finds(&holder, &[&odd], ("", "", Heir::None, ""));
+    finds(&holder, &[&object("c", 2)], ("", "", Heir::Waiting, ""));
+    // What it records is its own.
+    assert_eq!(
+        place(&object("c", 2), &[&with_invite(odd, "x2")], &[]).0,
+        "b"
+    );
 }
