@@ -113,7 +113,7 @@ pub(super) fn take_back(facts: &Facts<'_>) -> Plan {
     if facts.standing.shared.contains(&invite) {
         return Plan::act(Step::Release);
     }
-    // Of one that is shown, whoever said that it is not there was no word of Astro's: it is deleted again.
+    // One that is still shown is deleted again: such an answer was not about it.
     let (absent, refused) = (facts.own.revoke_answered_absent, facts.own.revoke_refused);
     if !shown && (absent || (refused && !blind)) {
         // An answer that comes with such a list says nothing either.

@@ -258,8 +258,6 @@ fn rows() -> Vec<Row> {
         row(SWITCHED_OFF, "404 with an HTML body", |b| b.api = Api::NotFound)
             .script(Script::SwitchedOff),
         row(SWITCHED_OFF, "410", |b| b.api = Api::Gone).script(Script::SwitchedOff),
-        row(SWITCHED_OFF, "404 with the documented body", |b| b.api = Api::Missing)
-            .script(Script::SwitchedOff),
         row("list after a POST", "after a delay", |b| {
             b.list_delay = Duration::from_millis(250);
         }),
