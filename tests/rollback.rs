@@ -25,6 +25,7 @@ use kube::{Api, ResourceExt};
 use orginvite_operator::resources::Organization;
 use orginvite_operator::resources::org_invite::ATTEMPT_ANNOTATION;
 use serde_json::{Value, json};
+use support::fake_astro::ListUsers;
 use tokio::sync::OnceCell;
 
 use crate::world::{World, uid};
@@ -45,17 +46,11 @@ async fn edit_definition(world: &World, plural: &str, edit: impl FnOnce(&mut Val
         .unwrap();
 }
 
-/// Applies what the API server takes once it serves the later definitions.
-async fn apply_later(world: &World, object: &Value) {
+/// Patches an object as the API server takes it once it serves the later definitions.
+async fn patch_later(world: &World, name: &str, params: &PatchParams, patch: &Patch<Value>) {
     let api = world.invites();
-    let name = object["metadata"]["name"].as_str().unwrap();
-    let params = PatchParams::apply("a-later-version").force();
     let taken = async {
-        while api
-            .patch(name, &params, &Patch::Apply(object))
-            .await
-            .is_err()
-        {
+        while api.patch(name, params, patch).await.is_err() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
@@ -96,24 +91,36 @@ async fn edit_definitions(world: &World) {
     .await;
 }
 
+/// Whatever else the Organization says.
+async fn tells_of_the_rule(world: &World, reason: &str) {
+    world.organization_is(reason).await;
+    let api: Api<Organization> = Api::all(world.client.clone());
+    let status = api.get(&world.organization).await.unwrap().status.unwrap();
+    let message = &status.conditions[0].message;
+    assert!(message.contains("Rule 2 of allow"), "{message}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_later_version_let_in_is_left_alone_and_stops_nobody() {
     let mut world = World::prepare(json!({})).await;
     later_definitions(&world).await;
-    let manifest = |name: &str, role: &str, policy: &str| {
-        json!({
+    let (member, owner) = ("ORGANIZATION_MEMBER", "ORGANIZATION_OWNER");
+    for (name, role, policy) in [
+        ("later", LATER, "Delete"),
+        ("kept", member, LATER),
+        ("jane", member, "Delete"),
+        ("boss", owner, "Delete"),
+    ] {
+        let object = json!({
             "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite", "metadata": {"name": name},
             "spec": {
                 "email": format!("{name}@example.com"), "role": role, "deletionPolicy": policy,
                 "organizationRef": {"name": world.organization},
             },
-        })
-    };
-    let (member, owner) = ("ORGANIZATION_MEMBER", "ORGANIZATION_OWNER");
-    apply_later(&world, &manifest("later", LATER, "Delete")).await;
-    apply_later(&world, &manifest("kept", member, LATER)).await;
-    apply_later(&world, &manifest("jane", member, "Delete")).await;
-    apply_later(&world, &manifest("boss", owner, "Delete")).await;
+        });
+        let params = PatchParams::apply("a-later-version").force();
+        patch_later(&world, name, &params, &Patch::Apply(object)).await;
+    }
     let namespaces = [&world.namespace];
     let rules = json!([
         {"namespaces": namespaces, "roles": [LATER, member]},
@@ -130,16 +137,17 @@ async fn what_a_later_version_let_in_is_left_alone_and_stops_nobody() {
     }
     // The rule may be meant for fewer than it says here.
     world.state("boss", "NotPermitted").await;
-    world.organization_is("Connected").await;
-    let organizations: Api<Organization> = Api::all(world.client.clone());
-    let organization = organizations.get(&world.organization).await.unwrap();
-    let ready = &organization.status.unwrap().conditions[0];
-    assert!(
-        ready.message.contains("Rule 2 of allow"),
-        "{}",
-        ready.message
-    );
+    tells_of_the_rule(&world, "Connected").await;
     assert_eq!(world.astro.emails().len(), 1);
+    let list = |answer| {
+        world
+            .astro
+            .change_behaviour(|behaviour| behaviour.list_users = answer);
+    };
+    list(ListUsers::Forbidden);
+    tells_of_the_rule(&world, "ListForbidden").await;
+    list(ListUsers::Allowed);
+    world.organization_is("Connected").await;
 
     // A person says what is meant.
     world.edit_role("later", member).await;
@@ -167,20 +175,11 @@ async fn nothing_that_a_later_version_recorded_is_lost() {
         .remove(ATTEMPT_ANNOTATION)
         .unwrap();
     let attempt = attempt.replace("ORGANIZATION_MEMBER", LATER);
-    let spec = json!({
+    let spec = Patch::Merge(json!({
         "metadata": {"annotations": {ATTEMPT_ANNOTATION: attempt}}, "spec": {"role": LATER},
-    });
+    }));
     let (api, params) = (world.invites(), PatchParams::default());
-    let taken = async {
-        while api
-            .patch("jane", &params, &Patch::Merge(&spec))
-            .await
-            .is_err()
-        {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    world.in_time("the API server takes it", taken).await;
+    patch_later(&world, "jane", &params, &spec).await;
     let status = Patch::Merge(json!({"status": {"role": LATER, "observedGeneration": 2}}));
     api.patch_status("jane", &params, &status).await.unwrap();
     let before = stored(&world, "jane").await;

@@ -167,19 +167,20 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
             vec![claim("Ready", "True", Reason::ListForbidden, &message)]
         }
         Health::Starting | Health::Complete => {
-            let mut message =
-                "The token is accepted and the organization's people are read regularly".to_owned();
-            // The schema wants a role in each rule.
-            let policy = connection.policy();
-            if let Some(at) = policy.allow.iter().position(|rule| rule.roles.is_empty()) {
-                let number = at + 1;
-                message = format!(
-                    "{message}. Rule {number} of allow has what only a later version of the operator knows, and allows nothing: update the operator, or change the rule"
-                );
-            }
-            vec![claim("Ready", "True", Reason::Connected, &message)]
+            let message = "The token is accepted and the organization's people are read regularly";
+            vec![claim("Ready", "True", Reason::Connected, message)]
         }
     };
+    // The schema wants a role in each rule.
+    let policy = connection.policy();
+    let odd = policy.allow.iter().position(|rule| rule.roles.is_empty());
+    if let (Some(at), Some(ready)) = (odd, claims.first_mut()) {
+        let number = at + 1;
+        ready.message = format!(
+            "{}. Rule {number} of allow has what only a later version of the operator knows, and allows nothing: update the operator, or change the rule",
+            ready.message
+        );
+    }
     if let Some(since) = connection.unread_since() {
         let message = format!(
             "The organization was last read at {since}, so that the cluster may have been restored from a backup that does not know who was written to since. Nobody who was declared before is written to until you set the annotation iam.astronomer.io/acknowledge-loss to a new value"
