@@ -20,15 +20,10 @@ pub fn annotated(object: &OrgInvite) -> Option<Result<Attempt, serde_json::Error
     }
     let text = object.annotations().get(ATTEMPT_ANNOTATION)?;
     let read = serde_json::from_str(text);
-    let is_recorded = |named: Named| {
-        let recorded = object.status.as_ref()?.attempt_id.as_ref()?;
-        (named.id == *recorded).then_some(())
-    };
     if read.is_err()
-        && serde_json::from_str(text)
-            .ok()
-            .and_then(is_recorded)
-            .is_some()
+        && let Ok(Named { id }) = serde_json::from_str(text)
+        && let Some(status) = &object.status
+        && status.attempt_id == Some(id)
     {
         return None;
     }

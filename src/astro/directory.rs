@@ -537,61 +537,69 @@ fn backoff_within(failures: u32, longest: Duration) -> Duration {
     full.mul_f64(random::draw(|rng| rng.random_range(0.5..1.0)))
 }
 
+/// An Astro that lists whom the function says, by offset and limit, and is asked for nothing else.
+#[cfg(test)]
+struct Lists<F>(F);
+
+#[cfg(test)]
+#[async_trait::async_trait]
+impl<F> Astro for Lists<F>
+where
+    F: Fn(usize, usize) -> Result<super::UserPage, Error> + Send + Sync,
+{
+    async fn create_invite(&self, _: &str, _: Role) -> Result<super::Invite, Error> {
+        unreachable!("a pass reads lists only")
+    }
+    async fn get_invite(&self, _: &str) -> Result<super::Invite, Error> {
+        unreachable!("a pass reads lists only")
+    }
+    async fn delete_invite(&self, _: &str) -> Result<(), Error> {
+        unreachable!("a pass reads lists only")
+    }
+    async fn list_users(
+        &self,
+        _: super::Listing,
+        offset: usize,
+        limit: usize,
+    ) -> Result<super::UserPage, Error> {
+        self.0(offset, limit)
+    }
+    fn server_time(&self) -> Option<Timestamp> {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use async_trait::async_trait;
-
     use super::*;
+    use crate::astro::UserPage;
     use crate::astro::budget::Rates;
-    use crate::astro::{Invite, Listing, Role, UserPage};
-
-    /// Answers nothing before a moment, and that there is nobody afterwards.
-    struct Away {
-        until: Instant,
-        asked: AtomicUsize,
-    }
-
-    #[async_trait]
-    impl Astro for Away {
-        async fn create_invite(&self, _: &str, _: Role) -> Result<Invite, Error> {
-            unreachable!("a pass reads lists only")
-        }
-        async fn get_invite(&self, _: &str) -> Result<Invite, Error> {
-            unreachable!("a pass reads lists only")
-        }
-        async fn delete_invite(&self, _: &str) -> Result<(), Error> {
-            unreachable!("a pass reads lists only")
-        }
-        async fn list_users(&self, _: Listing, _: usize, _: usize) -> Result<UserPage, Error> {
-            if Instant::now() < self.until {
-                self.asked.fetch_add(1, Ordering::Relaxed);
-                return Err(Error::Unknown {
-                    message: "down".to_owned(),
-                    status: None,
-                    request_id: None,
-                });
-            }
-            let users = Vec::new();
-            Ok(UserPage { users, total: 0 })
-        }
-        fn server_time(&self) -> Option<Timestamp> {
-            None
-        }
-    }
 
     /// Whoever reads each minute need not wait for five because Astro was down for long.
     #[tokio::test(start_paused = true)]
     async fn after_an_outage_it_is_read_within_an_interval() {
         for (interval, longest) in [(1, 10), (60, 60), (600, 300)] {
             let interval = Duration::from_secs(interval);
-            let astro = Arc::new(Away {
-                until: Instant::now() + Duration::from_hours(1),
-                asked: AtomicUsize::new(0),
+            let until = Instant::now() + Duration::from_hours(1);
+            let failures = Arc::new(AtomicUsize::new(0));
+            let counted = Arc::clone(&failures);
+            // It answers nothing before that, and that there is nobody afterwards.
+            let astro = Lists(move |_, _| {
+                if Instant::now() < until {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                    return Err(Error::Unknown {
+                        message: "down".to_owned(),
+                        status: None,
+                        request_id: None,
+                    });
+                }
+                let users = Vec::new();
+                Ok(UserPage { users, total: 0 })
             });
             let budget = Arc::new(Budget::new(Rates::default()));
-            let directory = Directory::new(astro.clone(), budget, Duration::ZERO, interval);
+            let directory = Directory::new(Arc::new(astro), budget, Duration::ZERO, interval);
             let reading = directory.run(HashSet::new, |_| {});
             let read = async {
                 while directory.synced().is_none() {
@@ -602,13 +610,13 @@ mod tests {
                 () = reading => {}
                 () = read => {}
             }
-            let late = astro.until.elapsed();
+            let late = until.elapsed();
             assert!(
                 late <= Duration::from_secs(longest + 1),
                 "{interval:?}: {late:?}"
             );
             // Each delay is half of the longest at least.
-            let asked = astro.asked.load(Ordering::Relaxed) as u64;
+            let asked = failures.load(Ordering::Relaxed) as u64;
             assert!(
                 asked <= 3600 * 2 / longest + 10,
                 "{interval:?}: {asked} times"

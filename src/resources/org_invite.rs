@@ -142,10 +142,10 @@ pub enum DeletionPolicy {
     Delete,
     /// Leaves it alone.
     Retain,
-    // One that an object names and this version does not know, as below. Doc comments would show in the schema.
+    // One that an object names and this version does not know.
     #[serde(skip)]
     #[schemars(skip)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "it would show in the schema")]
     Unknown,
 }
 
@@ -159,9 +159,10 @@ pub enum ResendWhen {
     Gone,
     /// Never.
     Never,
+    // As above.
     #[serde(skip)]
     #[schemars(skip)]
-    #[allow(missing_docs)]
+    #[allow(missing_docs, reason = "it would show in the schema")]
     Unknown,
 }
 

@@ -347,14 +347,14 @@ impl Stage {
     pub fn kill(&self, replica: usize, away: Duration) -> Result<(), String> {
         let replica = &mut self.replicas.lock()[replica];
         replica.down_until = Instant::now() + away;
-        let nothing = "nothing ran".to_owned();
-        let mut operator = replica.operator.take().ok_or_else(|| nothing.clone())?;
-        if !operator.is_running() {
+        if let Some(mut operator) = replica.operator.take() {
+            if operator.is_running() {
+                operator.kill();
+                return Ok(());
+            }
             self.note_end(replica, &mut operator);
-            return Err(nothing);
         }
-        operator.kill();
-        Ok(())
+        Err("nothing ran".to_owned())
     }
 
     /// Asks the process of a replica to end.

@@ -980,9 +980,7 @@ async fn other_finalizers_of_an_organization_stay_as_they_are() {
     let ours = "iam.astronomer.io/organization".to_owned();
     let both = [others.as_slice(), &[ours]].concat();
     assert_eq!(held.metadata.finalizers, Some(both.clone()));
-    api.delete(&world.organization, &DeleteParams::default())
-        .await
-        .unwrap();
+    world.delete_organization().await;
     let released = other_finalizers(&api, &world.organization, &both);
     assert_eq!(world.in_time("it lets go", released).await, others);
     let free = json!({"metadata": {"finalizers": null}});

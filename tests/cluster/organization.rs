@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use k8s_openapi::api::events::v1::Event;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{ListParams, PostParams};
 use kube::core::ObjectMeta;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt};
@@ -29,10 +29,7 @@ async fn it_stays_until_no_invitation_needs_it_and_sends_nothing_new_meanwhile()
     let jane = world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
     let uid_of = organization(&world).await.uid().unwrap();
-    api(&world)
-        .delete(&world.organization, &DeleteParams::default())
-        .await
-        .unwrap();
+    world.delete_organization().await;
     world.organization_is("InUse").await;
     world.apply("joe", "joe@example.com").await;
     let joe = world.state("joe", "OrganizationDeleting").await;
@@ -62,13 +59,7 @@ async fn what_is_recorded_of_another_organization_is_left_alone() {
     let jane = world.apply("jane", "jane@example.com").await;
     let invite = invite_id(&world.state("jane", "Invited").await);
     let mut next = organization(&world).await;
-    api(&world)
-        .delete(&world.organization, &DeleteParams::default())
-        .await
-        .unwrap();
-    world
-        .edit_organization(json!({"metadata": {"finalizers": null}}))
-        .await;
+    world.remove_organization().await;
     world.says("jane", "There is no Organization").await;
 
     let there = world.astro.organization("another-organization");
@@ -504,10 +495,7 @@ async fn one_that_somebody_else_holds_in_deletion_sends_nothing_new() {
     world
         .edit_organization(others(&[ours, "example.com/a"]))
         .await;
-    api(&world)
-        .delete(&world.organization, &DeleteParams::default())
-        .await
-        .unwrap();
+    world.delete_organization().await;
     let released = async {
         while organization(&world).await.finalizers() != ["example.com/a"] {
             tokio::time::sleep(Duration::from_millis(20)).await;

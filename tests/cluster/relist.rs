@@ -72,13 +72,7 @@ async fn an_organization_that_went_while_nobody_watched_is_gone() {
     world.state("boss", "NotPermitted").await;
 
     way.close();
-    let api: Api<Organization> = Api::all(world.client.clone());
-    api.delete(&world.organization, &DeleteParams::default())
-        .await
-        .unwrap();
-    world
-        .edit_organization(json!({"metadata": {"finalizers": null}}))
-        .await;
+    world.remove_organization().await;
     way.open();
 
     world.state("boss", "OrganizationNotFound").await;

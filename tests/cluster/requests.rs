@@ -1,19 +1,9 @@
 //! What is asked of the API server, and what is made of an API server that is busy.
 
-use kube::Api;
-use kube::api::DeleteParams;
-use orginvite_operator::resources::Organization;
 use serde_json::json;
 
 use crate::way::{Way, is_patch_of_an_org_invite};
 use crate::world::{World, uid};
-
-async fn delete_organization(world: &World) {
-    let api: Api<Organization> = Api::all(world.client.clone());
-    api.delete(&world.organization, &DeleteParams::default())
-        .await
-        .unwrap();
-}
 
 /// kube's own client would try a request again for minutes, with nobody to look whether it still should be made.
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +48,7 @@ async fn an_organization_stays_for_what_its_cache_does_not_show_yet() {
     way.close_only(&["orginvites"]);
     way.release();
     world.state("jane", "Invited").await;
-    delete_organization(&world).await;
+    world.delete_organization().await;
     world.organization_is("InUse").await;
     way.open();
     world.delete("jane").await;
@@ -82,10 +72,7 @@ async fn an_organization_that_is_gone_does_not_come_back() {
         .edit_organization(json!({"metadata": {"labels": {"touched": "x"}}}))
         .await;
     world.until("the token is read", || way.held() == 1).await;
-    delete_organization(&world).await;
-    world
-        .edit_organization(json!({"metadata": {"finalizers": null}}))
-        .await;
+    world.remove_organization().await;
     world.says("jane", "There is no Organization").await;
     way.release();
     world.until("it goes on", || way.held() == 0).await;

@@ -549,6 +549,20 @@ impl World {
             .unwrap();
     }
 
+    pub async fn delete_organization(&self) {
+        Api::<Organization>::all(self.client.clone())
+            .delete(&self.organization, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    /// Deletes the Organization whatever needs it.
+    pub async fn remove_organization(&self) {
+        self.delete_organization().await;
+        self.edit_organization(json!({"metadata": {"finalizers": null}}))
+            .await;
+    }
+
     /// Moves Astro's clock, and has the object planned again, as its timer would when time passes.
     pub async fn pass_time(&self, name: &str, time: jiff::SignedDuration) {
         self.astro.set_clock_offset(time);

@@ -214,38 +214,15 @@ fn insert(people: &mut HashMap<Address, Person>, address: Address, person: Perso
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use async_trait::async_trait;
-    use jiff::Timestamp;
-
+    use super::super::Lists;
     use super::*;
+    use crate::astro::Role;
     use crate::astro::budget::{Budget, Rates};
-    use crate::astro::{Astro, Role};
 
-    /// Announces more rows than it shows, and has another one at index 5 after so many calls.
-    struct Rows {
-        rows: usize,
-        announced: usize,
-        inserts_after: usize,
-        calls: AtomicUsize,
-    }
-
-    #[async_trait]
-    impl Astro for Rows {
-        async fn create_invite(&self, _: &str, _: Role) -> Result<Invite, Error> {
-            unreachable!("a pass reads lists only")
-        }
-        async fn get_invite(&self, _: &str) -> Result<Invite, Error> {
-            unreachable!("a pass reads lists only")
-        }
-        async fn delete_invite(&self, _: &str) -> Result<(), Error> {
-            unreachable!("a pass reads lists only")
-        }
-        async fn list_users(
-            &self,
-            _: Listing,
-            offset: usize,
-            limit: usize,
-        ) -> Result<UserPage, Error> {
+    /// Of an Astro that announces more rows than it shows, and has another one at index 5 after so many calls.
+    fn directory(rows: usize, announced: usize, inserts_after: usize) -> Arc<Directory> {
+        let calls = AtomicUsize::new(0);
+        let astro = Arc::new(Lists(move |offset, limit| {
             let user = |id: &String| User {
                 id: id.clone(),
                 username: format!("p{id}@example.com"),
@@ -253,30 +230,16 @@ mod tests {
                 role: None,
                 invites: Vec::new(),
             };
-            let mut rows: Vec<String> = (0..self.rows).map(|number| number.to_string()).collect();
-            let mut total = self.announced;
-            if self.calls.fetch_add(1, Ordering::Relaxed) >= self.inserts_after {
+            let mut rows: Vec<String> = (0..rows).map(|number| number.to_string()).collect();
+            let mut total = announced;
+            if calls.fetch_add(1, Ordering::Relaxed) >= inserts_after {
                 rows.insert(5, "new".to_owned());
                 total += 1;
             }
             let shown = rows.iter().skip(offset).take(limit);
-            Ok(UserPage {
-                users: shown.map(user).collect(),
-                total,
-            })
-        }
-        fn server_time(&self) -> Option<Timestamp> {
-            None
-        }
-    }
-
-    fn directory(rows: usize, announced: usize, inserts_after: usize) -> Arc<Directory> {
-        let astro = Arc::new(Rows {
-            rows,
-            announced,
-            inserts_after,
-            calls: AtomicUsize::new(0),
-        });
+            let users = shown.map(user).collect();
+            Ok(UserPage { users, total })
+        }));
         let budget = Arc::new(Budget::new(Rates::default()));
         Arc::new(Directory::new(
             astro,
