@@ -41,9 +41,9 @@ pub(super) fn settle(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     };
     let replaces = replaced(facts, attempt);
     // What is replaced, when it can still be accepted.
-    let old = pending
-        .iter()
-        .find(|found| Some(found.id.as_str()) == replaces && !is_over(found.expires_at, facts.now));
+    let old = pending.iter().find(|found| {
+        Some(found.id.as_str()) == replaces && !is_over(expires_at(facts), facts.now)
+    });
     // Whatever the DELETE answered, it did not end: the attempt settles like any other.
     let underway = underway && old.is_none();
     // Rule 4 for an attempt of our own whose POST was never sent, rule 3 for any other.
