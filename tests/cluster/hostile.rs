@@ -9,6 +9,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client};
 use orginvite_operator::resources::{OrgInvite, Organization};
 use serde::Deserialize;
@@ -255,11 +256,17 @@ async fn a_status_that_somebody_else_wrote_stops_nobody_and_is_set_right() {
     world.namespace = elsewhere;
     world.seen("jane@example.com").await;
     for (n, status) in forged.iter().enumerate() {
-        let email = format!("p{n}@example.com");
-        let object = world.state(&format!("p{n}"), "Invited").await;
+        let (name, email) = (format!("p{n}"), format!("p{n}@example.com"));
         let live = world.astro.live_invites(&email);
         assert_eq!(live.len(), 1, "{status}");
-        assert_eq!(invite_id(&object), live[0].id, "{status}");
+        let right = |object: Option<&OrgInvite>| {
+            let status = object.and_then(|object| object.status.as_ref());
+            status.and_then(|status| status.invite_id.as_deref()) == Some(&live[0].id)
+        };
+        let what = format!("{name} is set right after {status}");
+        let wait = await_condition(world.invites(), &name, right);
+        world.in_time(&what, wait).await.unwrap();
+        world.state(&name, "Invited").await;
         let emails = 1 + u32::from(email == replaced);
         assert_eq!(world.astro.emails_to(&email), emails, "{status}");
     }
