@@ -143,7 +143,7 @@ impl State {
                 Link::NotYet => continue,
             };
             match connection.directory.health() {
-                Health::Complete | Health::Forbidden(_) => accepted.add([name], 1.0),
+                Health::Complete | Health::Forbidden(..) => accepted.add([name], 1.0),
                 Health::Failing(error) if error.status() == Some(401) => accepted.add([name], 0.0),
                 Health::Failing(_) | Health::Starting => {}
             }

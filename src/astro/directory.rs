@@ -105,7 +105,10 @@ pub enum View {
     /// The last pass failed, and why.
     Unreadable(String),
     /// The token may not list users: nobody can look.
-    Blind,
+    Blind {
+        /// When the last pass began that Astro itself refused so.
+        begun: Instant,
+    },
     /// What the last complete pass saw.
     Seen {
         /// When that pass began.
@@ -127,8 +130,8 @@ pub enum Health {
     Starting,
     /// The last pass was complete.
     Complete,
-    /// Astro itself says that the token may not list users, and its word.
-    Forbidden(Error),
+    /// Astro itself says that the token may not list users: its word, and when the pass that it refused began.
+    Forbidden(Error, Instant),
     /// The last pass failed.
     Failing(Error),
 }
@@ -137,7 +140,7 @@ impl Health {
     /// Whether objects may be planned: by what a pass shows, or without looking.
     #[must_use]
     pub fn works(&self) -> bool {
-        matches!(self, Self::Complete | Self::Forbidden(_))
+        matches!(self, Self::Complete | Self::Forbidden(..))
     }
 }
 
@@ -225,7 +228,7 @@ impl Directory {
         let state = self.state.read();
         match &state.health {
             Health::Failing(error) => return View::Unreadable(error.summary()),
-            Health::Forbidden(_) => return View::Blind,
+            Health::Forbidden(_, begun) => return View::Blind { begun: *begun },
             Health::Starting | Health::Complete => {}
         }
         match &state.snapshot {
@@ -340,7 +343,7 @@ impl Directory {
                 }
                 Err(error) if error.says_forbidden() => {
                     failures = 0;
-                    self.close_eyes(error, &tell);
+                    self.close_eyes(begun, error, &tell);
                 }
                 Err(error) => {
                     failures += 1;
@@ -360,22 +363,34 @@ impl Directory {
     }
 
     /// The token may not list users. What was seen before is not believed any longer.
-    fn close_eyes(&self, error: Error, tell: &impl Fn(News)) {
+    fn close_eyes(&self, begun: Instant, error: Error, tell: &impl Fn(News)) {
         let before = {
             let mut state = self.state.write();
             state.snapshot = None;
             state.loss = None;
-            std::mem::replace(&mut state.health, Health::Forbidden(error))
+            std::mem::replace(&mut state.health, Health::Forbidden(error, begun))
         };
-        for waiting in [&self.wanted, &self.expected] {
-            waiting.lock().clear();
-        }
         self.taken_back.lock().clear();
-        if !matches!(before, Health::Forbidden(_)) {
+        let waited = self.waited(begun);
+        tell(News::Health);
+        if !matches!(before, Health::Forbidden(..)) {
             tracing::warn!("the token may not list users: working without looking");
             tell(News::Everything);
+        } else if !waited.is_empty() {
+            tell(News::Addresses(waited.into_iter().collect()));
         }
-        tell(News::Health);
+    }
+
+    /// Who waited for a pass that began at `begun`: they wait no longer.
+    fn waited(&self, begun: Instant) -> HashSet<Address> {
+        let mut addresses = HashSet::new();
+        for waiting in [&self.wanted, &self.expected] {
+            let mut waiting = waiting.lock();
+            let later = waiting.split_off(&(begun + Duration::from_nanos(1)));
+            let waited = std::mem::replace(&mut *waiting, later);
+            addresses.extend(waited.into_values().flatten());
+        }
+        addresses
     }
 
     fn publish(
@@ -385,16 +400,7 @@ impl Directory {
         known: &impl Fn() -> HashSet<Address>,
         tell: &impl Fn(News),
     ) {
-        let mut addresses: HashSet<Address> = HashSet::new();
-        for waiting in [&self.wanted, &self.expected] {
-            let mut waiting = waiting.lock();
-            let later = waiting.split_off(&(begun + Duration::from_nanos(1)));
-            addresses.extend(
-                std::mem::replace(&mut *waiting, later)
-                    .into_values()
-                    .flatten(),
-            );
-        }
+        let mut addresses = self.waited(begun);
         let now = self.now();
         let (snapshot, before, synced, braked_before, braked) = {
             let mut state = self.state.write();

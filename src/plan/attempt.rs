@@ -217,6 +217,7 @@ pub(super) fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         return match &facts.observed.lookup {
             Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
             Lookup::Unknown(why) => looking(facts, unreadable(why).state),
+            Lookup::GoneOnce => Plan::await_pass(),
             _ => Plan::stalled(
                 Reason::OutcomeUnknown,
                 format!(

@@ -88,7 +88,8 @@ pub(super) fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
         Lookup::NotAsked => looking(facts, State::Unchanged),
         Lookup::Unknown(why) => looking(facts, unreadable(why).state),
-        Lookup::Gone | Lookup::GoneOnce if facts.request.is_some() => {
+        Lookup::GoneOnce if facts.request.is_some() || !over(facts) => Plan::await_pass(),
+        Lookup::Gone if facts.request.is_some() => {
             if (facts.permits)(facts.role) {
                 send(facts, None, false)
             } else {
@@ -99,7 +100,7 @@ pub(super) fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             }
         }
         Lookup::Exists if facts.request.is_some() => again(facts, invite, false),
-        Lookup::Gone | Lookup::GoneOnce if !over(facts) => Plan::gone(
+        Lookup::Gone if !over(facts) => Plan::gone(
             Reason::InvitationEnded,
             format!(
                 "The invitation is gone before its expiry: it was accepted, declined or revoked. {BLIND}. {ASK}"

@@ -147,7 +147,7 @@ impl<'a> Turn<'a> {
 
     /// Whether the token may not list users, so that no pass tells anything.
     pub(super) fn blind(&self) -> bool {
-        matches!(self.connection.directory.health(), Health::Forbidden(_))
+        matches!(self.connection.directory.health(), Health::Forbidden(..))
     }
 
     /// What a refusal means. That of a POST is remembered until something that it depends on changes; `replaced`: the

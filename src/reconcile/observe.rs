@@ -35,15 +35,20 @@ impl Turn<'_> {
             next_look: None,
             doubt: self.doubt(),
         };
-        let (begun, person, early) = match self.connection.directory.view(self.address) {
+        let view = self.connection.directory.view(self.address);
+        if let View::Seen { .. } = view {
+            self.memory.watched = None;
+        }
+        let (begun, person, early) = match view {
             View::Nothing => return (observed, None),
             View::Unreadable(why) => {
                 observed.sight = Sight::Unreadable(why);
                 return (observed, None);
             }
-            View::Blind => {
+            View::Blind { begun } => {
                 observed.sight = Sight::Blind;
-                self.observe_blindly(&mut observed, record, open).await;
+                self.observe_blindly(&mut observed, record, open, begun)
+                    .await;
                 return (observed, None);
             }
             // Of an invitation that is recorded, get-invite and a second pass tell.
@@ -194,12 +199,13 @@ impl Turn<'_> {
         Ok(answer)
     }
 
-    /// What can be known where the token may not list users.
+    /// What can be known where the token may not list users; `begun`: when the last pass began that said so.
     async fn observe_blindly(
         &mut self,
         observed: &mut Observation,
         record: &OrgInviteStatus,
         open: Option<&Attempt>,
+        begun: Instant,
     ) {
         if let Some(attempt) = open {
             observed.named = self.ask_named().await;
@@ -221,17 +227,32 @@ impl Turn<'_> {
         let wanted = open.is_some()
             || record.role != Some(self.object.spec.role)
             || self.request().is_some();
-        let fresh = self.memory.watched.as_deref().filter(|(id, at, lookup)| {
-            // Gone is gone; a refusal to take it back is younger than what was seen before.
-            let holds = *lookup == Lookup::GoneOnce || (!wanted && at.elapsed() < interval);
-            id == invite && !deleting && holds
+        let before = self.memory.watched.as_deref();
+        let before = before.filter(|(id, ..)| id == invite);
+        // Something else may have answered in Astro's place, or Astro from an older state: a second answer after a
+        // pass that Astro itself still refuses has to agree.
+        let agrees = before.is_some_and(|(_, at, lookup)| {
+            *lookup == Lookup::GoneOnce && begun >= *at + self.context.timing.listing_delay
+        });
+        let fresh = before.filter(|(_, at, lookup)| {
+            let holds = match lookup {
+                // Gone is gone.
+                Lookup::Gone => true,
+                Lookup::GoneOnce => !agrees,
+                _ => !wanted && at.elapsed() < interval,
+            };
+            // A refusal to take it back is younger than what was seen before.
+            holds && !deleting
         });
         if let Some((_, at, lookup)) = fresh {
             observed.lookup = lookup.clone();
             observed.next_look = Some(self.at(*at + interval));
             return;
         }
-        observed.lookup = self.get(invite).await;
+        observed.lookup = match self.get(invite).await {
+            Lookup::GoneOnce if agrees => Lookup::Gone,
+            other => other,
+        };
         if !matches!(observed.lookup, Lookup::InLine(_)) {
             let now = Instant::now();
             let watched = (invite.to_owned(), now, observed.lookup.clone());
@@ -291,6 +312,9 @@ impl Turn<'_> {
     /// When the next pass would have to begin for the plan to know more.
     pub(super) fn next_pass(&self, begun: Option<Instant>) -> Instant {
         let now = Instant::now();
+        if let Some((_, at, Lookup::GoneOnce)) = self.memory.watched.as_deref() {
+            return *at + self.context.timing.listing_delay;
+        }
         let Some(begun) = begun else { return now };
         let gone = self
             .memory

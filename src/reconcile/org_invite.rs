@@ -439,7 +439,7 @@ impl Turn<'_> {
         let looked = match self.connection.directory.view(self.address) {
             View::Seen { begun, early, .. } => begun >= settled_from && !early,
             View::Nothing => false,
-            View::Unreadable(_) | View::Blind => true,
+            View::Unreadable(_) | View::Blind { .. } => true,
         };
         if goes && wait.is_zero() && looked {
             return self.release().await;

@@ -249,7 +249,7 @@ impl Turn<'_> {
         let state = if self.blind() && refusal.from_api && matches!(refusal.status, 400 | 404) {
             // Where nobody can look, that is the best word there is: the invitation ended.
             if let Some(replaced) = attempt.replaces.clone() {
-                let watched = (replaced, Instant::now(), Lookup::GoneOnce);
+                let watched = (replaced, Instant::now(), Lookup::Gone);
                 self.memory.watched = Some(Box::new(watched));
             }
             State::Unchanged

@@ -218,13 +218,57 @@ async fn one_that_was_accepted_is_told_the_same_and_survives_a_restart() {
     world.start_operator_with(&PATIENT);
     world
         .until("it is looked at", || {
-            calls(&world, mark, Operation::GetInvite) == 1
+            calls(&world, mark, Operation::GetInvite) == 2
         })
         .await;
     interval(&world).await;
-    assert_eq!(calls(&world, mark, Operation::GetInvite), 1);
+    assert_eq!(calls(&world, mark, Operation::GetInvite), 2);
     assert_eq!(world.writes(Some("jane")), writes);
     assert_eq!(world.astro.emails_to(JANE), 1);
+}
+
+/// Astro may answer from an older state.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_answer_that_it_is_gone_is_not_the_end() {
+    let world = blind().await;
+    world.apply("jane", JANE).await;
+    world.state("jane", "Invited").await;
+    let absent = Fault::before(Answer::Status(404));
+    world
+        .astro
+        .fault(Operation::GetInvite, absent, Times::Next(1));
+    let mark = world.astro.mark();
+    world
+        .until("it is looked at again", || {
+            calls(&world, mark, Operation::GetInvite) >= 4
+        })
+        .await;
+    assert_eq!(world.writes(Some("jane")), 2, "nothing flapped");
+    world.state("jane", "Invited").await;
+}
+
+/// Something in Astro's place may answer so to everything, and the next try to list users is what tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_over_while_everything_is_answered_with_404() {
+    let world = blind_with(json!({"syncInterval": "1h"})).await;
+    world.apply("jane", JANE).await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    let mark = world.astro.mark();
+    for operation in [Operation::GetInvite, Operation::ListUsers] {
+        let absent = Fault::before(Answer::Status(404));
+        world.astro.fault(operation, absent, Times::UntilCleared);
+    }
+    world.annotate("jane", RESEND, "monday").await;
+    world.organization_is("OrganizationUnknown").await;
+    assert_eq!(calls(&world, mark, Operation::GetInvite), 1);
+    assert_eq!(world.astro.emails_to(JANE), 1);
+    world.astro.clear_faults();
+    world
+        .until("it is sent again", || world.astro.emails_to(JANE) == 2)
+        .await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(live.len(), 1, "the first one is taken back");
+    assert_ne!(live[0].id, first);
 }
 
 #[tokio::test(flavor = "multi_thread")]

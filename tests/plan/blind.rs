@@ -133,8 +133,29 @@ fn nothing_recorded_or_watched() {
             "AstroUnavailable",
         ),
         (
-            "gone early: nobody can tell why",
+            "gone, says one answer",
             watched(Lookup::GoneOnce),
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "gone, says one answer, and a person asks: it may be there, and would be left behind",
+            Case {
+                asked: Some("r"),
+                ..watched(Lookup::GoneOnce)
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "gone, says one answer, and it has expired: nothing is sent for it",
+            past(Lookup::GoneOnce),
+            Step::Rest,
+            "Expired",
+        ),
+        (
+            "gone early: nobody can tell why",
+            watched(Lookup::Gone),
             Step::Rest,
             "InvitationEnded",
         ),
@@ -142,7 +163,7 @@ fn nothing_recorded_or_watched() {
             "gone early, and Gone does not help: it may be accepted",
             Case {
                 resend_when: ResendWhen::Gone,
-                ..watched(Lookup::GoneOnce)
+                ..watched(Lookup::Gone)
             },
             Step::Rest,
             "InvitationEnded",
@@ -151,7 +172,7 @@ fn nothing_recorded_or_watched() {
             "gone, and a person asks",
             Case {
                 asked: Some("r"),
-                ..watched(Lookup::GoneOnce)
+                ..watched(Lookup::Gone)
             },
             resend(None, 0, Some("r")),
             "Unchanged",
@@ -178,7 +199,7 @@ fn nothing_recorded_or_watched() {
             "role edited, gone: it may be accepted",
             Case {
                 role: ADMIN,
-                ..watched(Lookup::GoneOnce)
+                ..watched(Lookup::Gone)
             },
             Step::Rest,
             "InvitationEnded",
@@ -198,12 +219,7 @@ fn nothing_recorded_or_watched() {
             Step::Rest,
             "Expired",
         ),
-        (
-            "expired, gone",
-            past(Lookup::GoneOnce),
-            Step::Rest,
-            "Expired",
-        ),
+        ("expired, gone", past(Lookup::Gone), Step::Rest, "Expired"),
         (
             "expired, and a person asks",
             Case {
@@ -379,7 +395,7 @@ fn attempt_open_or_deletion() {
         ),
         (
             "deletion of one that get-invite does not show: only a DELETE tells",
-            deleting(Lookup::GoneOnce, Own::default()),
+            deleting(Lookup::Gone, Own::default()),
             Step::Revoke("x1".to_owned()),
             "Unchanged",
         ),
@@ -391,7 +407,7 @@ fn attempt_open_or_deletion() {
         ),
         (
             "after a 400, gone",
-            deleting(Lookup::GoneOnce, refused()),
+            deleting(Lookup::Gone, refused()),
             Step::Release,
             "Unchanged",
         ),
@@ -528,7 +544,7 @@ fn attempt_open_whose_post_was_not_sent() {
             ..attempt
         }),
         asked: request,
-        ..unsent(Lookup::GoneOnce)
+        ..unsent(Lookup::Gone)
     };
     let deleting = |own| Case {
         deleting: true,
@@ -618,8 +634,14 @@ fn attempt_open_whose_post_was_not_sent() {
             "Conflict",
         ),
         (
-            "gone: accepted, or the DELETE took it",
+            "gone, says one answer",
             unsent(Lookup::GoneOnce),
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "gone: accepted, or the DELETE took it",
+            unsent(Lookup::Gone),
             Step::Rest,
             "OutcomeUnknown",
         ),
@@ -639,7 +661,7 @@ fn attempt_open_whose_post_was_not_sent() {
             "gone, and a person asks",
             Case {
                 asked: Some("r"),
-                ..unsent(Lookup::GoneOnce)
+                ..unsent(Lookup::Gone)
             },
             replace_again(Some("r")),
             "Unchanged",
@@ -689,7 +711,7 @@ fn attempt_open_whose_post_was_not_sent() {
         (
             "the DELETE was refused, since it is gone",
             Case {
-                lookup: Lookup::GoneOnce,
+                lookup: Lookup::Gone,
                 ..deleting(refused())
             },
             Step::Abandon,

@@ -98,7 +98,7 @@ fn an_invitation_that_ended_before_its_expiry() {
         ),
         (
             "blind, ended before, and past its expiry",
-            hidden(declined(Lookup::GoneOnce)),
+            hidden(declined(Lookup::Gone)),
             Step::Rest,
             "InvitationEnded",
         ),
@@ -106,7 +106,7 @@ fn an_invitation_that_ended_before_its_expiry() {
             "blind, gone within the grace",
             hidden(Case {
                 record: in_the_grace.clone(),
-                lookup: Lookup::GoneOnce,
+                lookup: Lookup::Gone,
                 ..Case::default()
             }),
             Step::Rest,

@@ -35,7 +35,7 @@ pub async fn report(
     let mut token = connection.token();
     match &health {
         Health::Complete => token.list_users = Some(Permission::Allowed),
-        Health::Forbidden(_) => token.list_users = Some(Permission::Forbidden),
+        Health::Forbidden(..) => token.list_users = Some(Permission::Forbidden),
         Health::Starting if needed_by == 0 => return Ok(()),
         Health::Starting | Health::Failing(_) => {}
     }
@@ -44,7 +44,7 @@ pub async fn report(
     let status = OrganizationStatus {
         last_sync_time: match &health {
             // Nobody reads: that it is long ago means nothing then.
-            Health::Forbidden(_) => None,
+            Health::Forbidden(..) => None,
             _ => connection
                 .directory
                 .synced()
@@ -159,7 +159,7 @@ fn claims(health: &Health, connection: &Connection, needed_by: usize) -> Vec<Cla
             );
             not_ready(kind, reason, &message)
         }
-        Health::Forbidden(error) => {
+        Health::Forbidden(error, _) => {
             let message = format!(
                 "The token may not list the organization's users ({}), so that the operator works without looking: acceptance is not seen, and what nobody can tell waits for a person. Give the token a role that may list users",
                 error.summary()
