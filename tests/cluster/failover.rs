@@ -388,7 +388,7 @@ async fn a_term_does_not_begin_to_plan_while_its_cache_is_behind() {
     let url = world.astro_behind(&elsewhere);
     let behind = world.start_replica_behind(&to_cluster, "behind", &["--astro-url", &url]);
     world.logs(&behind, "standing by").await;
-    world.logs(&behind, "the caches are filled").await;
+    world.watches(&behind).await;
 
     // Its watches hear nothing from here on, and it cannot know.
     to_cluster.stall();
@@ -461,6 +461,7 @@ async fn a_leader_whose_connections_are_dead_goes_on_with_others() {
     let leader = world.start_replica_behind(&to_cluster, "leader", &STEADY);
     world.leader(&[&leader]).await;
     world.organization_is("Connected").await;
+    world.watches(&leader).await;
     to_cluster.stall();
     world.apply("jane", "jane@example.com").await;
     let invited = |object: Option<&OrgInvite>| {

@@ -749,6 +749,19 @@ impl World {
             .unwrap()
     }
 
+    /// Waits until a replica watches all that it plans from: what happens from then on it hears of by these.
+    pub async fn watches(&self, replica: &Replica) {
+        let kinds = ["leases", "orginvites", "organizations", "namespaces"];
+        let what = format!("{} watches everything", replica.pod);
+        self.until(&what, || {
+            let mut watched = kinds
+                .iter()
+                .map(|kind| self.plane.is_watched_by(&replica.user, kind));
+            watched.all(Result::unwrap)
+        })
+        .await;
+    }
+
     pub fn leases(&self) -> Api<Lease> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }

@@ -126,6 +126,15 @@ impl ControlPlane {
         self.audit.look(look)
     }
 
+    /// Whether a user's watch of objects of that kind was answered.
+    pub fn is_watched_by(&self, user: &str, resource: &str) -> Result<bool> {
+        self.audit.look_at_watches(|watches| {
+            watches
+                .iter()
+                .any(|watch| watch.user == user && watch.resource == resource)
+        })
+    }
+
     /// The successful writes of a user to objects of the group `iam.astronomer.io`, oldest first: in one namespace,
     /// or, with `None`, to cluster-scoped objects.
     pub fn writes<'a>(

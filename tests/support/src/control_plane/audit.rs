@@ -5,21 +5,32 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AUDITED;
 
-/// One line for each finished request about our resources or of the user [`AUDITED`], nothing else.
+/// One line for each finished request about our resources or of the user [`AUDITED`], and for each watch that begins of
+/// what an operator may watch, nothing else.
 pub(super) fn policy() -> Value {
+    let finished = json!(["RequestReceived", "ResponseStarted"]);
     json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
-        "omitStages": ["RequestReceived", "ResponseStarted"],
         "rules": [
-            {"level": "Metadata", "users": [AUDITED]},
-            {"level": "Metadata", "resources": [{"group": "iam.astronomer.io"}]},
+            {"level": "Metadata", "users": [AUDITED], "omitStages": finished},
+            {
+                "level": "Metadata",
+                "verbs": ["watch"],
+                "resources": [
+                    {"group": "iam.astronomer.io"},
+                    {"group": "coordination.k8s.io", "resources": ["leases"]},
+                    {"group": "", "resources": ["namespaces"]},
+                ],
+                "omitStages": ["RequestReceived"],
+            },
+            {"level": "Metadata", "resources": [{"group": "iam.astronomer.io"}], "omitStages": finished},
             {"level": "None"},
         ],
     })
@@ -62,8 +73,17 @@ impl AuditEntry {
 #[derive(Debug)]
 pub(super) struct AuditLog {
     path: PathBuf,
-    /// How many bytes were read, and the entries in them.
-    read: Mutex<(u64, Vec<AuditEntry>)>,
+    read: Mutex<Read>,
+}
+
+/// What was read of it.
+#[derive(Debug, Default)]
+struct Read {
+    /// How many bytes.
+    offset: u64,
+    finished: Vec<AuditEntry>,
+    /// The watches that began.
+    watches: Vec<AuditEntry>,
 }
 
 impl AuditLog {
@@ -74,10 +94,23 @@ impl AuditLog {
         }
     }
 
-    /// Reads what was added, and looks at every entry.
+    /// Reads what was added, and looks at every finished request.
     pub(super) fn look<T>(&self, look: impl FnOnce(&[AuditEntry]) -> T) -> Result<T> {
-        let mut read = self.read.lock();
-        let (offset, entries) = &mut *read;
+        Ok(look(&self.read()?.finished))
+    }
+
+    /// The same at every watch that began.
+    pub(super) fn look_at_watches<T>(&self, look: impl FnOnce(&[AuditEntry]) -> T) -> Result<T> {
+        Ok(look(&self.read()?.watches))
+    }
+
+    fn read(&self) -> Result<MutexGuard<'_, Read>> {
+        let mut all = self.read.lock();
+        let Read {
+            offset,
+            finished,
+            watches,
+        } = &mut *all;
         // The server creates the file with the first line.
         if self.path.exists() {
             let mut log = BufReader::new(File::open(&self.path)?);
@@ -88,12 +121,16 @@ impl AuditLog {
                 let event: Event = serde_json::from_slice(&line).with_context(|| {
                     format!("reading the audit event {}", String::from_utf8_lossy(&line))
                 })?;
+                let entries = match event.stage {
+                    Stage::ResponseStarted => &mut *watches,
+                    Stage::ResponseComplete | Stage::Panic => &mut *finished,
+                };
                 entries.push(event.into());
                 *offset += line.len() as u64;
                 line.clear();
             }
         }
-        Ok(look(entries))
+        Ok(all)
     }
 }
 
@@ -101,6 +138,7 @@ impl AuditLog {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Event {
+    stage: Stage,
     verb: String,
     #[serde(rename = "requestURI")]
     request_uri: String,
@@ -108,6 +146,13 @@ struct Event {
     #[serde(default)]
     object_ref: ObjectRef,
     response_status: Status,
+}
+
+#[derive(Deserialize)]
+enum Stage {
+    ResponseStarted,
+    ResponseComplete,
+    Panic,
 }
 
 #[derive(Deserialize)]
