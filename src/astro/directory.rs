@@ -304,7 +304,7 @@ impl Directory {
         self.wake.notify_one();
     }
 
-    /// Asks for news of `address` once a pass that began at `from` or later is complete.
+    /// Asks for news of `address` once a pass that began at `from` or later is complete, or refused by Astro itself.
     pub fn want(&self, from: Instant, address: Address) {
         self.wanted.lock().entry(from).or_default().insert(address);
         self.wake.notify_one();
@@ -351,7 +351,7 @@ impl Directory {
                     self.state.write().health = Health::Failing(error);
                     tell(News::Health);
                     if failures == 1 {
-                        // They stay in line: the next complete pass tells them again.
+                        // They stay in line: the next pass that does not fail tells them again.
                         let waiting: Vec<Address> =
                             self.wanted.lock().values().flatten().cloned().collect();
                         tell(News::Addresses(waiting));

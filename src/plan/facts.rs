@@ -68,9 +68,10 @@ pub enum Lookup {
     InLine(Timestamp),
     /// It still answers with the invite.
     Exists,
-    /// Astro itself says that there is none, and two complete passes agree.
+    /// Astro itself says that there is none, and two complete passes agree; where nobody can look, it says so twice, with
+    /// a pass between that it refused itself.
     Gone,
-    /// The same, after one pass so far.
+    /// It says so, and no later pass agrees so far.
     GoneOnce,
     /// No answer that says anything, and why.
     Unknown(String),
@@ -114,7 +115,8 @@ pub struct Own {
     pub underway: Option<String>,
     /// The same, whatever became of that DELETE.
     pub unsent: Option<String>,
-    /// Rule 10: a DELETE of the recorded invite, sent in this term, answered that it is not there.
+    /// Rule 10: a DELETE of the recorded invite, sent in this term, answered that it is not there; where nobody can look,
+    /// twice.
     pub revoke_answered_absent: bool,
     /// The same, answered with 400: only a look can tell whether the invite is still pending.
     pub revoke_refused: bool,

@@ -17,7 +17,7 @@ use super::report;
 use super::send::random_id;
 use super::write::{Written, has_finalizer};
 use crate::astro::budget::{Class, Verb};
-use crate::astro::directory::Health;
+use crate::astro::directory::{Health, View};
 use crate::astro::{self, Refusal, Role};
 use crate::claims;
 use crate::error::Error;
@@ -145,9 +145,18 @@ impl<'a> Turn<'a> {
         Action::await_change()
     }
 
-    /// Whether the token may not list users, so that no pass tells anything.
+    /// Whether the token may not list users, so that no pass tells who is there.
     pub(super) fn blind(&self) -> bool {
         matches!(self.connection.directory.health(), Health::Forbidden(..))
+    }
+
+    /// Where nobody can look, whether Astro itself refused a pass that began a listing delay after `answered`: something
+    /// else may have answered in its place, or Astro from an older state.
+    pub(super) fn blind_since(&self, answered: Instant) -> Option<bool> {
+        match self.connection.directory.view(self.address) {
+            View::Blind { begun } => Some(begun >= answered + self.context.timing.listing_delay),
+            _ => None,
+        }
     }
 
     /// What a refusal means. That of a POST is remembered until something that it depends on changes; `replaced`: the
@@ -389,6 +398,13 @@ impl<'a> Turn<'a> {
 
     /// Takes the recorded invitation back, and lets the object go when that is certain.
     async fn revoke(&mut self, record: &OrgInviteStatus, invite: &str) -> Result<Action, Error> {
+        if let Some(before) = self.memory.answered(invite)
+            && self.blind_since(before.since) == Some(false)
+        {
+            let from = before.since + self.context.timing.listing_delay;
+            self.connection.directory.want(from, self.address.clone());
+            return Ok(Action::await_change());
+        }
         if let Some(at) = self.permit(Some(Class::First), None) {
             return self.queue(record, at).await;
         }
@@ -407,6 +423,8 @@ impl<'a> Turn<'a> {
                 self.memory.revoked = Some(Revoked {
                     invite: invite.to_owned(),
                     absent: true,
+                    since: Instant::now(),
+                    agreed: true,
                 });
                 self.connection.learn(Verb::Delete, true);
                 let released = self.release().await;
@@ -418,16 +436,15 @@ impl<'a> Turn<'a> {
         };
         let absent = error.says_absent();
         let refused = error.says_bad_request();
-        let revoked = (absent || refused).then(|| Revoked {
-            invite: invite.to_owned(),
-            absent,
-        });
-        // The same once more, after a look that shows it pending: that needs telling.
-        let looked = revoked.is_some() && self.memory.revoked == revoked;
-        if revoked.is_some() {
+        let answered = self.memory.answered(invite);
+        let again = answered.is_some_and(|before| before.absent == absent);
+        let agreed = answered.is_some_and(|before| before.agreed);
+        if absent || refused {
             tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
-            self.memory.revoked = revoked;
+            self.answered(invite, absent);
         }
+        // The same once more, after a look that shows it pending: that needs telling.
+        let looked = (absent || refused) && again && (agreed || !self.blind());
         if looked || !absent {
             self.memory.failed();
         }
@@ -445,6 +462,24 @@ impl<'a> Turn<'a> {
             self.say(record, &state).await?;
         }
         Ok(self.again())
+    }
+
+    /// Remembers that a DELETE was answered with 404, or 400. Where nobody can look that counts the second time, after
+    /// a pass that Astro itself refused; whether it does now.
+    pub(super) fn answered(&mut self, invite: &str, absent: bool) -> bool {
+        let now = Instant::now();
+        let before = self.memory.answered(invite);
+        let before = before.filter(|before| before.absent == absent);
+        let since = before.map_or(now, |before| before.since);
+        let agreed =
+            before.is_some_and(|before| before.agreed) || self.blind_since(since) == Some(true);
+        self.memory.revoked = Some(Revoked {
+            invite: invite.to_owned(),
+            absent,
+            since,
+            agreed,
+        });
+        agreed
     }
 
     pub(super) async fn release(&mut self) -> Result<Action, Error> {

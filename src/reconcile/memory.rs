@@ -39,7 +39,7 @@ pub struct Memory {
     /// The recorded invite, when a pass before its expiry did not show it though get-invite answered
     /// with it, and no pass did since.
     pub unlisted: Option<String>,
-    /// The last answer of get-invite where nobody can look at the list: for which invite, and when.
+    /// The last word on an invite where nobody can look at the list, of get-invite or a DELETE: on which, and when.
     pub watched: Option<Box<(String, Instant, Lookup)>>,
     /// What get-invite said of the invite that a person named.
     pub named: Option<Box<(String, Named)>>,
@@ -65,6 +65,10 @@ pub struct Revoked {
     pub invite: String,
     /// 404: not there any more. Else a 400, which a look has to explain.
     pub absent: bool,
+    /// When it was answered so first.
+    pub since: Instant,
+    /// Whether that counts where nobody can look: it was answered so again after a pass that Astro itself refused.
+    pub agreed: bool,
 }
 
 /// A refusal of a POST: it is not tried again for the same occasion.
@@ -94,6 +98,14 @@ pub struct Occasion {
 }
 
 impl Memory {
+    /// What a DELETE of that invite was answered with.
+    #[must_use]
+    pub fn answered(&self, invite: &str) -> Option<&Revoked> {
+        self.revoked
+            .as_ref()
+            .filter(|revoked| revoked.invite == invite)
+    }
+
     /// Remembers our own write of an object.
     pub fn wrote<K: Resource>(&mut self, object: &K) {
         if let (Some(uid), Some(version)) = (object.uid(), version(object.meta())) {
@@ -269,6 +281,8 @@ mod tests {
                 revoked: Some(Revoked {
                     invite: "x1".to_owned(),
                     absent: true,
+                    since,
+                    agreed: true,
                 }),
                 ..Memory::default()
             },

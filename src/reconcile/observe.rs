@@ -45,10 +45,9 @@ impl Turn<'_> {
                 observed.sight = Sight::Unreadable(why);
                 return (observed, None);
             }
-            View::Blind { begun } => {
+            View::Blind { .. } => {
                 observed.sight = Sight::Blind;
-                self.observe_blindly(&mut observed, record, open, begun)
-                    .await;
+                self.observe_blindly(&mut observed, record, open).await;
                 return (observed, None);
             }
             // Of an invitation that is recorded, get-invite and a second pass tell.
@@ -199,13 +198,12 @@ impl Turn<'_> {
         Ok(answer)
     }
 
-    /// What can be known where the token may not list users; `begun`: when the last pass began that said so.
+    /// What can be known where the token may not list users.
     async fn observe_blindly(
         &mut self,
         observed: &mut Observation,
         record: &OrgInviteStatus,
         open: Option<&Attempt>,
-        begun: Instant,
     ) {
         if let Some(attempt) = open {
             observed.named = self.ask_named().await;
@@ -229,10 +227,8 @@ impl Turn<'_> {
             || self.request().is_some();
         let before = self.memory.watched.as_deref();
         let before = before.filter(|(id, ..)| id == invite);
-        // Something else may have answered in Astro's place, or Astro from an older state: a second answer after a
-        // pass that Astro itself still refuses has to agree.
         let agrees = before.is_some_and(|(_, at, lookup)| {
-            *lookup == Lookup::GoneOnce && begun >= *at + self.context.timing.listing_delay
+            *lookup == Lookup::GoneOnce && self.blind_since(*at) == Some(true)
         });
         let fresh = before.filter(|(_, at, lookup)| {
             let holds = match lookup {
@@ -274,9 +270,10 @@ impl Turn<'_> {
         }
         let answer = match self.get_invite(id).await {
             Err(at) => return Some(Named::InLine(self.at(at))),
-            // Only Astro's own word that there is none says anything about the invitation.
+            // Only Astro's own word that there is none says anything about the invitation; and it is asked again
+            // whenever there is a reason to plan, since it may have been said in Astro's place.
             Ok(Err(error)) if error.says_absent() || error.says_bad_request() => {
-                Named::Refused(error.to_string())
+                return Some(Named::Refused(error.summary()));
             }
             Ok(Err(error)) => {
                 tracing::warn!(%error, "the invitation that was named cannot be looked at");

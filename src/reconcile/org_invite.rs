@@ -500,11 +500,9 @@ impl Turn<'_> {
 
     fn own(&self, record: &OrgInviteStatus) -> Own {
         let recorded = record.invite_id.as_deref();
-        let revoked = self
-            .memory
-            .revoked
-            .as_ref()
-            .filter(|revoked| Some(revoked.invite.as_str()) == recorded);
+        let revoked = recorded
+            .and_then(|invite| self.memory.answered(invite))
+            .filter(|revoked| revoked.agreed || !self.blind());
         let underway = self.memory.underway.as_ref();
         let spacing = self.context.timing.spacing;
         let from_status = record

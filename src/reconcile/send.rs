@@ -111,9 +111,7 @@ impl Turn<'_> {
         match answer {
             // Should no other one come: who handed it over may be there still.
             Ok(()) => self.memory.taken_back = Some(replaced.clone()),
-            // It may have ended: the look before the POST tells, or a person's wish does.
-            Err(error)
-                if (error.says_absent() || error.says_bad_request()) && (!blind || asked) => {}
+            Err(error) if self.may_have_ended(&replaced, &error, asked) => {}
             Err(astro::Error::Refused(refusal)) => {
                 return self
                     .not_replaced(&object, record, &attempt, &refusal, unseen)
@@ -233,6 +231,16 @@ impl Turn<'_> {
         matches!(self.context.link(self.term, name), Link::Up(now) if same(&now))
     }
 
+    /// Whether a DELETE was refused since the invitation to replace may have ended: the look before the POST tells, or,
+    /// where nobody can look, a person's wish does.
+    fn may_have_ended(&mut self, replaced: &str, error: &astro::Error, asked: bool) -> bool {
+        let gone = error.says_absent() || error.says_bad_request();
+        if !gone || !self.blind() {
+            return gone;
+        }
+        self.answered(replaced, error.says_absent()) && asked
+    }
+
     /// The DELETE of the invitation to replace was refused: nothing happened, and no POST was sent. An
     /// earlier attempt may have deleted an `unseen` one: closing this one would leave a record of it, as
     /// if the person had declined.
@@ -247,10 +255,19 @@ impl Turn<'_> {
         tracing::warn!(%refusal, "the invitation to replace could not be deleted");
         self.memory.failed();
         let state = if self.blind() && refusal.from_api && matches!(refusal.status, 400 | 404) {
-            // Where nobody can look, that is the best word there is: the invitation ended.
-            if let Some(replaced) = attempt.replaces.clone() {
-                let watched = (replaced, Instant::now(), Lookup::Gone);
+            // Where nobody can look, that is the best word there is, when it is said twice: the invitation ended.
+            if let Some(answered) = &self.memory.revoked {
+                let agreed = answered.agreed;
+                let lookup = if agreed {
+                    Lookup::Gone
+                } else {
+                    Lookup::GoneOnce
+                };
+                let watched = (answered.invite.clone(), Instant::now(), lookup);
                 self.memory.watched = Some(Box::new(watched));
+                if !agreed {
+                    self.await_pass(None);
+                }
             }
             State::Unchanged
         } else {

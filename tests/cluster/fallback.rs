@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use kube::Api;
-use orginvite_operator::resources::Organization;
 use orginvite_operator::resources::organization::Permission;
+use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
 use support::fake_astro::{
     Answer, DeleteAccepted, Fault, GetEnded, HoldPoint, InviterKind, ListUsers, Mark, Operation,
@@ -53,7 +53,7 @@ async fn organization(world: &World) -> Organization {
     api.get(&world.organization).await.unwrap()
 }
 
-fn accepted(object: &orginvite_operator::resources::OrgInvite) -> (&str, &str) {
+fn accepted(object: &OrgInvite) -> (&str, &str) {
     let accepted = condition(object, "Accepted").unwrap();
     (&accepted.status, &accepted.reason)
 }
@@ -402,6 +402,27 @@ async fn an_edited_role_sends_nothing_when_the_delete_says_400() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_edited_role_goes_on_when_the_delete_says_404_of_what_is_there() {
+    let world = blind().await;
+    world.apply("jane", JANE).await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    let gone = Fault::before(Answer::Status(404));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, gone, Times::Next(1));
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world
+        .until("two e-mails", || world.astro.emails_to(JANE) == 2)
+        .await;
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(live.len(), 1, "the first one is taken back");
+    assert_ne!(live[0].id, first);
+    assert_eq!(live[0].id, invite_id(&object));
+    assert_eq!(world.astro.count(Operation::DeleteInvite), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_edited_role_waits_while_the_delete_fails() {
     let world = blind().await;
     world.apply("jane", JANE).await;
@@ -473,8 +494,8 @@ async fn the_same_where_get_invite_still_shows_it() {
         .astro
         .change_behaviour(|behaviour| behaviour.get_ended = GetEnded::OldBody);
     deleted_unheard(&world).await;
-    // The next DELETE says that it is gone.
-    waits_for_a_person(&world, 2).await;
+    // The next DELETE says that it is gone, and the one after a list that is refused.
+    waits_for_a_person(&world, 3).await;
     world.annotate("jane", RESEND, "monday").await;
     invited_anew(&world).await;
 }
@@ -723,6 +744,33 @@ async fn a_replacement_that_was_killed_before_its_delete_leaves_no_second_invita
     gate.release();
 }
 
+/// A person asks, and something in Astro's place answers the DELETE: nobody asks get-invite before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_delete_says_once_that_it_is_gone_leaves_no_invitation_behind() {
+    let mut world = blind().await;
+    world.apply("jane", JANE).await;
+    world.state("jane", "Invited").await;
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
+    world.kill_operator();
+    world.start_operator_with(&PATIENT);
+    world.state("jane", "OutcomeUnknown").await;
+    let absent = Fault::before(Answer::Status(404));
+    world
+        .astro
+        .fault(Operation::DeleteInvite, absent, Times::Next(1));
+    world.annotate("jane", RESEND, "monday").await;
+    world
+        .until("two e-mails", || world.astro.emails_to(JANE) == 2)
+        .await;
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(live.len(), 1, "the first one is taken back");
+    assert_eq!(live[0].id, invite_id(&object));
+    gate.release();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_replaced_invitation_may_be_named_and_keeps_its_role() {
     let mut world = blind().await;
@@ -825,6 +873,23 @@ async fn a_named_invitation_is_asked_for_again_when_the_answer_says_nothing() {
     assert_eq!(invite_id(&object), right);
 }
 
+/// A 404 that something in Astro's place gave does not stand for good.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_named_invitation_that_was_not_found_is_asked_for_again() {
+    let world = blind().await;
+    let right = unanswered(&world).await;
+    let absent = Fault::before(Answer::Status(404));
+    world
+        .astro
+        .fault(Operation::GetInvite, absent, Times::Next(1));
+    world.annotate("jane", INVITE_ID, &right).await;
+    world.says("jane", "Astro answered 404").await;
+    world.annotate("jane", "test/touched", "now").await;
+    let object = world.state("jane", "Invited").await;
+    assert_eq!(invite_id(&object), right);
+    assert_eq!(world.astro.emails_to(JANE), 1);
+}
+
 /// Somebody else's invitation for the address, as the owner: this namespace may not give that role.
 async fn somebody_elses(world: &World) -> String {
     world
@@ -900,7 +965,8 @@ async fn deleted_after_acceptance(answer: DeleteAccepted) {
     world.delete("jane").await;
     world.deleted("jane", &uid(&object)).await;
     assert!(world.astro.is_member(JANE));
-    assert_eq!(world.astro.count(Operation::DeleteInvite), 1);
+    let deletes = world.astro.count(Operation::DeleteInvite);
+    assert_eq!(deletes, 2, "that it is gone has to be said twice");
     assert_eq!(world.astro.count(Operation::RemoveMember), 0);
 }
 
@@ -918,7 +984,7 @@ async fn deletion_trusts_204() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deletion_trusts_404() {
+async fn deletion_trusts_404_when_it_is_said_twice() {
     deleted_after_acceptance(DeleteAccepted::NotFound).await;
 }
 
@@ -964,7 +1030,26 @@ async fn deletion_is_tried_again_when_its_delete_has_no_answer() {
     world.delete("jane").await;
     world.deleted("jane", &uid(&object)).await;
     assert!(world.astro.live_invites(JANE).is_empty());
-    assert_eq!(world.astro.count(Operation::DeleteInvite), 2);
+    let deletes = world.astro.count(Operation::DeleteInvite);
+    assert_eq!(deletes, 3, "the last two say that it is gone");
+}
+
+/// Something in Astro's place may say so, or Astro from an older state.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delete_that_says_once_that_it_is_gone_lets_nothing_go() {
+    for status in [404, 400] {
+        let world = blind().await;
+        world.apply("jane", JANE).await;
+        let object = world.state("jane", "Invited").await;
+        let gone = Fault::before(Answer::Status(status));
+        world
+            .astro
+            .fault(Operation::DeleteInvite, gone, Times::Next(1));
+        world.delete("jane").await;
+        world.deleted("jane", &uid(&object)).await;
+        assert!(world.astro.live_invites(JANE).is_empty(), "{status}");
+        assert_eq!(world.astro.count(Operation::DeleteInvite), 2, "{status}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
