@@ -3,6 +3,8 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
+use schemars::Schema;
+use serde_json::{Value, json};
 
 use super::{OrgInvite, Organization, Reason};
 
@@ -17,6 +19,16 @@ pub struct Claim {
     pub reason: Reason,
     /// What is so, what happens next, and what the user can do.
     pub message: String,
+}
+
+/// Makes the schema of conditions a list by type, of which each is written as a whole: the API server notes one owner
+/// for a condition, and not one for each of its fields, which was a tenth of its work in a burst.
+pub(super) fn each_as_a_whole(schema: &mut Schema) {
+    schema.insert("x-kubernetes-list-type".to_owned(), json!("map"));
+    schema.insert("x-kubernetes-list-map-keys".to_owned(), json!(["type"]));
+    if let Some(Value::Object(condition)) = schema.get_mut("items") {
+        condition.insert("x-kubernetes-map-type".to_owned(), json!("atomic"));
+    }
 }
 
 impl OrgInvite {

@@ -306,6 +306,7 @@ pub struct OrgInviteStatus {
 
     /// Who sent the invitation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-map-type" = "atomic"))]
     pub inviter: Option<Inviter>,
 
     /// Ready; Reconciling and Stalled only while true; Accepted once there is an invitation or a
@@ -315,7 +316,7 @@ pub struct OrgInviteStatus {
         deserialize_with = "super::readable_ones",
         skip_serializing_if = "Vec::is_empty"
     )]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(transform = super::conditions::each_as_a_whole)]
     pub conditions: Vec<Condition>,
 }
 

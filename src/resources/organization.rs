@@ -336,7 +336,7 @@ pub struct OrganizationStatus {
         deserialize_with = "super::readable_ones",
         skip_serializing_if = "Vec::is_empty"
     )]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    #[schemars(transform = super::conditions::each_as_a_whole)]
     pub conditions: Vec<Condition>,
 }
 

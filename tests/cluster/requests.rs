@@ -1,5 +1,6 @@
 //! What is asked of the API server, and what is made of an API server that is busy.
 
+use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::way::{Way, is_patch_of_an_org_invite};
@@ -33,6 +34,29 @@ async fn of_namespaces_and_secrets_only_the_metadata_is_listed_and_watched() {
         assert!(!accepted.is_empty(), "{path}");
         let partial = |accept: &String| accept.contains("as=PartialObjectMetadata");
         assert!(accepted.iter().all(partial), "{path}: {accepted:?}");
+    }
+}
+
+/// What the API server notes of who owns which field is read and compared with each write.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_condition_is_owned_as_a_whole() {
+    let world = World::start().await;
+    world.apply("jane", "jane@example.com").await;
+    let object = world.state("jane", "Invited").await;
+    let object = world.invites().get(&object.name_any()).await.unwrap();
+    let owners = object.metadata.managed_fields.unwrap();
+    let of_status = owners
+        .iter()
+        .find(|owner| owner.subresource.as_deref() == Some("status"));
+    let fields = &of_status.unwrap().fields_v1.as_ref().unwrap().0["f:status"];
+    assert_eq!(fields["f:inviter"], json!({}));
+    for kind in ["Ready", "Accepted"] {
+        let key = json!({"type": kind});
+        assert_eq!(
+            fields["f:conditions"][format!("k:{key}")],
+            json!({}),
+            "{kind}: {fields}"
+        );
     }
 }
 
