@@ -881,9 +881,10 @@ async fn a_named_invitation_that_was_not_found_is_asked_for_again() {
     let absent = Fault::before(Answer::Status(404));
     world
         .astro
-        .fault(Operation::GetInvite, absent, Times::Next(1));
+        .fault(Operation::GetInvite, absent, Times::UntilCleared);
     world.annotate("jane", INVITE_ID, &right).await;
     world.says("jane", "Astro answered 404").await;
+    world.astro.clear_faults();
     world.annotate("jane", "test/touched", "now").await;
     let object = world.state("jane", "Invited").await;
     assert_eq!(invite_id(&object), right);
