@@ -1,9 +1,12 @@
 //! Every write to an `OrgInvite`. Each carries the resource version that was planned from: rule 7.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -134,19 +137,7 @@ impl Writer {
         object: &OrgInvite,
         status: &OrgInviteStatus,
     ) -> Result<Written, Error> {
-        let patch: json_patch::Patch = serde_json::from_value(json!([
-            {"op": "add", "path": "/metadata/resourceVersion", "value": object.resource_version()},
-            {"op": "add", "path": "/status", "value": status},
-        ]))?;
-        outcome(
-            self.api(object)
-                .patch_status(
-                    &object.name_any(),
-                    &PatchParams::default(),
-                    &Patch::<()>::Json(patch),
-                )
-                .await,
-        )
+        outcome(put_status(&self.api(object), object, status).await)
     }
 
     /// Writes what the status says, and leaves what it records.
@@ -177,6 +168,32 @@ impl Writer {
             .map(|found| found.0)
             .filter(|found| found.uid() == object.uid()))
     }
+}
+
+/// Writes a status as a whole: a PUT costs the API server less than a patch, which it applies to the text of the object.
+pub(super) async fn put_status<K>(
+    api: &Api<Stored<K>>,
+    object: &K,
+    status: &impl Serialize,
+) -> kube::Result<Stored<K>>
+where
+    K: Resource<DynamicType = ()>,
+    Stored<K>: Clone + Debug + DeserializeOwned,
+{
+    let name = object.name_any();
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {
+            "name": name,
+            "namespace": object.namespace(),
+            "resourceVersion": object.resource_version(),
+        },
+        "status": status,
+    });
+    let params = PostParams::default();
+    api.replace_subresource("status", &name, &params, &body)
+        .await
 }
 
 fn with_finalizer(finalizers: &[String]) -> serde_json::Value {

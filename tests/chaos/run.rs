@@ -355,7 +355,7 @@ fn tell(stage: &Stage, people: &[Arc<Person>]) {
     );
     println!(
         "{} writes of the operators, {} conflicts; {} watches told that their version is gone",
-        stage.patches(200),
+        stage.writes(200),
         stage.conflicts(),
         stage.expired_watches(),
     );

@@ -497,13 +497,15 @@ impl Stage {
 
     /// How many writes of the operators met a conflict.
     pub fn conflicts(&self) -> usize {
-        self.patches(409)
+        self.writes(409)
     }
 
     /// How many writes of the operators were answered so.
-    pub fn patches(&self, code: u16) -> usize {
+    pub fn writes(&self, code: u16) -> usize {
         let by_operators = |entry: &&AuditEntry| {
-            entry.user.starts_with("pod-") && entry.verb == "patch" && entry.code == code
+            entry.user.starts_with("pod-")
+                && matches!(entry.verb.as_str(), "patch" | "update")
+                && entry.code == code
         };
         self.plane
             .audit(|entries| entries.iter().filter(by_operators).count())

@@ -3,14 +3,14 @@
 use kube::ResourceExt as _;
 use serde_json::json;
 
-use crate::way::{Way, is_patch_of_an_org_invite};
+use crate::way::{Way, is_write_to_an_org_invite};
 use crate::world::{World, uid};
 
 /// kube's own client would try a request again for minutes, with nobody to look whether it still should be made.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_a_busy_api_server_refuses_is_told_and_planned_again() {
     let (world, way) = Way::start().await;
-    way.refuse_patches(2);
+    way.refuse_writes(2);
     world.apply("jane", "jane@example.com").await;
     let object = world.state("jane", "Invited").await;
     assert_eq!(way.to_refuse(), 0);
@@ -64,7 +64,7 @@ async fn a_condition_is_owned_as_a_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_organization_stays_for_what_its_cache_does_not_show_yet() {
     let (world, way) = Way::start().await;
-    way.hold(is_patch_of_an_org_invite);
+    way.hold(is_write_to_an_org_invite);
     let jane = world.apply("jane", "jane@example.com").await;
     world
         .until("the attempt is on its way", || way.held() == 1)

@@ -8,7 +8,7 @@ use orginvite_operator::resources::Organization;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, Target, Times};
 
-use crate::way::{Way, is_patch_of_an_org_invite};
+use crate::way::{Way, is_write_to_an_org_invite};
 use crate::world::{World, condition, uid};
 
 async fn suspend(world: &World, suspend: bool) {
@@ -73,7 +73,7 @@ async fn suspended_nothing_in_astro_changes_and_each_object_says_what_would() {
 #[tokio::test(flavor = "multi_thread")]
 async fn suspended_while_an_attempt_is_written_nothing_is_sent() {
     let (world, way) = Way::start().await;
-    way.hold(is_patch_of_an_org_invite);
+    way.hold(is_write_to_an_org_invite);
     world.apply("jane", "jane@example.com").await;
     world
         .until("the attempt is on its way", || way.held() == 1)

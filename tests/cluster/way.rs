@@ -137,7 +137,7 @@ impl Way {
     }
 
     /// So many patches of OrgInvites are answered as by an API server that is busy.
-    pub fn refuse_patches(&self, times: u32) {
+    pub fn refuse_writes(&self, times: u32) {
         *self.state.refusals.lock() = times;
     }
 
@@ -194,8 +194,9 @@ impl Passage {
     }
 }
 
-pub fn is_patch_of_an_org_invite(request: &Parts) -> bool {
-    request.method == Method::PATCH && request.uri.path().contains("/orginvites/")
+pub fn is_write_to_an_org_invite(request: &Parts) -> bool {
+    [Method::PATCH, Method::PUT].contains(&request.method)
+        && request.uri.path().contains("/orginvites/")
 }
 
 async fn pass(State(state): State<Arc<Passage>>, request: Request) -> Response {
@@ -220,7 +221,7 @@ async fn pass(State(state): State<Arc<Passage>>, request: Request) -> Response {
             return answer.body(Body::from(format!("{gone}\n"))).unwrap();
         }
     }
-    if is_patch_of_an_org_invite(&parts) && state.refuses() {
+    if is_write_to_an_org_invite(&parts) && state.refuses() {
         let answer = Response::builder().status(StatusCode::SERVICE_UNAVAILABLE);
         return answer.header(RETRY_AFTER, "1").body(Body::empty()).unwrap();
     }

@@ -20,10 +20,12 @@ pub enum Change {
     Deleted(OrgInvite),
 }
 
-/// A patch as a request carries it.
-pub enum Patch {
-    Merge(Value),
-    Json(json_patch::Patch),
+/// A write as a request carries it.
+pub enum Write {
+    /// A merge patch.
+    Patch(Value),
+    /// A PUT to the status.
+    Status(Value),
 }
 
 /// An object before and after a write.
@@ -164,18 +166,20 @@ impl ApiServer {
         Some(self.store(before, after))
     }
 
-    /// The operator patches an object or its status.
-    pub fn patch(&mut self, key: &Key, status: bool, patch: Patch) -> Result<Written, Refusal> {
+    /// The operator writes an object or its status.
+    pub fn write(&mut self, key: &Key, status: bool, write: Write) -> Result<Written, Refusal> {
         let before = self
             .objects
             .get(key)
             .cloned()
             .ok_or_else(|| not_found(key))?;
         let mut value = json!(before);
-        match patch {
-            Patch::Merge(change) => json_patch::merge(&mut value, &change),
-            Patch::Json(change) => json_patch::patch(&mut value, &change)
-                .map_err(|error| Refusal(422, "Invalid", error.to_string()))?,
+        match write {
+            Write::Patch(change) => json_patch::merge(&mut value, &change),
+            Write::Status(mut object) => {
+                value["metadata"]["resourceVersion"] = object["metadata"]["resourceVersion"].take();
+                value["status"] = object["status"].take();
+            }
         }
         let wanted: OrgInvite = serde_json::from_value(value)
             .map_err(|error| Refusal(422, "Invalid", error.to_string()))?;

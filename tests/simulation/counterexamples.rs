@@ -455,7 +455,7 @@ fn a_late_status_write_does_not_open_an_attempt_again() {
     play(Habits::PLAIN, async |world| {
         let _operator = Process::start(&world, "P0");
         world.next(
-            Call::PatchStatus,
+            Call::WriteStatus,
             Fate {
                 effect: Some(Duration::from_mins(5)),
                 answer: Answer::Cut(Duration::from_millis(100)),
@@ -500,9 +500,9 @@ fn a_record_is_not_written_over_a_later_attempt() {
         let _first = Process::start(&world, "P0");
         seconds(1).await;
         let second = Process::start(&world, "P1");
-        world.next(Call::PatchStatus, late(Duration::from_mins(10)));
+        world.next(Call::WriteStatus, late(Duration::from_mins(10)));
         world.create("jane", MEMBER);
-        world.sent(Call::PatchStatus, 1).await;
+        world.sent(Call::WriteStatus, 1).await;
         world.with(|state| state.lease.cut_off(Some("P0")));
         world.has("jane", "x1").await;
         assert!(second.leads());

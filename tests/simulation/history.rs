@@ -166,7 +166,7 @@ async fn play(world: &Arc<World>, scenario: &Scenario) {
 async fn wait(world: &Arc<World>) {
     const AMBUSHES: [Call; 6] = [
         Call::PatchAttempt,
-        Call::PatchStatus,
+        Call::WriteStatus,
         Call::PatchHold,
         Call::PatchRelease,
         Call::Post,

@@ -9,7 +9,7 @@ use orginvite_operator::resources::org_invite::ATTEMPT_ANNOTATION;
 use serde_json::{Value, json};
 use tower::BoxError;
 
-use crate::api_server::{Key, Patch, Refusal, not_found};
+use crate::api_server::{Key, Refusal, Write, not_found};
 use crate::network::{Call, Failure, send};
 use crate::world::{State, World};
 
@@ -57,19 +57,15 @@ async fn answer(
         // Whatever else it writes, such as events: taken and forgotten.
         _ => return ok(&serde_json::from_slice(&body).unwrap_or(Value::Null)),
     };
-    let json = parts
-        .headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json-patch"));
-    let outcome = if parts.method == Method::PATCH {
+    let outcome = if [Method::PATCH, Method::PUT].contains(&parts.method) {
         let call = classify(status, &body);
-        let patch = if json {
-            Patch::Json(serde_json::from_slice(&body)?)
+        let write = if parts.method == Method::PUT {
+            Write::Status(serde_json::from_slice(&body)?)
         } else {
-            Patch::Merge(serde_json::from_slice(&body)?)
+            Write::Patch(serde_json::from_slice(&body)?)
         };
         send(world, call, move |state| {
-            state.operator_patches(&who, call, &key, status, patch)
+            state.operator_writes(&who, call, &key, status, write)
         })
         .await
     } else {
@@ -94,7 +90,7 @@ fn heard(outcome: Result<Result<Value, Refusal>, Failure>) -> Result<Response<Bo
 /// What a patch does, by what is in it.
 fn classify(status: bool, body: &[u8]) -> Call {
     if status {
-        return Call::PatchStatus;
+        return Call::WriteStatus;
     }
     let patch: Value = serde_json::from_slice(body).unwrap_or_default();
     if patch["metadata"]["annotations"][ATTEMPT_ANNOTATION].is_string() {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::SPACING;
-use crate::api_server::{Key, Patch, Refusal, is_deleting};
+use crate::api_server::{Key, Refusal, Write, is_deleting};
 use crate::network::Call;
 use crate::organization::{Invitation, Standing};
 use crate::process::ALLOWED;
@@ -267,15 +267,15 @@ impl State {
     }
 
     /// The operator writes an object.
-    pub fn operator_patches(
+    pub fn operator_writes(
         &mut self,
         who: &str,
         call: Call,
         key: &Key,
         status: bool,
-        patch: Patch,
+        write: Write,
     ) -> Result<Value, Refusal> {
-        let written = match self.api.patch(key, status, patch) {
+        let written = match self.api.write(key, status, write) {
             Ok(written) => written,
             Err(refusal) => {
                 self.log(format!("{who} {call:?} of {}: {}", key.1, refusal.0));

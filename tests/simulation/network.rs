@@ -21,7 +21,7 @@ pub enum Call {
     /// A patch that removes the finalizer.
     PatchRelease,
     /// A write of the status.
-    PatchStatus,
+    WriteStatus,
     /// Reading one object, or anything else of the API server.
     Read,
     /// Taking or renewing the lease.

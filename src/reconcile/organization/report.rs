@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt};
-use serde_json::json;
 
 use crate::astro::directory::Health;
 use crate::error::Error;
@@ -13,6 +11,7 @@ use crate::reconcile::connection::Connection;
 use crate::reconcile::context::Context;
 use crate::reconcile::organization::RECOUNT;
 use crate::reconcile::report::time;
+use crate::reconcile::write::put_status;
 use crate::resources::conditions::{self, Claim};
 use crate::resources::organization::{InviteCounts, Permission};
 use crate::resources::{OrgInvite, Organization, OrganizationStatus, Reason};
@@ -263,19 +262,8 @@ async fn write(
     if status == recorded {
         return Ok(());
     }
-    let patch: json_patch::Patch = serde_json::from_value(json!([
-        {"op": "add", "path": "/metadata/resourceVersion", "value": object.resource_version()},
-        {"op": "add", "path": "/status", "value": status},
-    ]))?;
     let api: Api<Stored<Organization>> = Api::all(context.client.clone());
-    match api
-        .patch_status(
-            &object.name_any(),
-            &PatchParams::default(),
-            &Patch::<()>::Json(patch),
-        )
-        .await
-    {
+    match put_status(&api, object, &status).await {
         Ok(_) => {
             let news = claims.iter().filter(|claim| {
                 let reason = claim.reason.as_str();

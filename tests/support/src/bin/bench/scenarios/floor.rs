@@ -51,27 +51,34 @@ pub(super) async fn create_and_write(
         "resourceVersion": object.metadata.resource_version,
         "finalizers": ["iam.astronomer.io/invite"],
         "annotations": {"iam.astronomer.io/attempt": json!({
-            "id": "0123456789abcdef", "email": address(number), "role": "ORGANIZATION_MEMBER", "resends": 0,
+            "id": "0123456789abcdef", "uid": object.metadata.uid, "email": address(number), "role": "ORGANIZATION_MEMBER", "resends": 0,
         }).to_string()},
     }});
     let object = api
         .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
         .await?;
     let now = now()?;
-    let patch = json!({
-        "metadata": {"resourceVersion": object.metadata.resource_version},
+    let whole = json!({
+        "apiVersion": "iam.astronomer.io/v1alpha1", "kind": "OrgInvite",
+        "metadata": {"name": name, "resourceVersion": object.metadata.resource_version},
         "status": {
             "observedGeneration": 1, "inviteId": "clkvh3b46003m01kbalgwwdcy", "attemptId": "0123456789abcdef",
             "organizationId": "clkvh3b46003m01kbalgwwdcy", "email": address(number),
             "role": "ORGANIZATION_MEMBER", "invitedAt": now, "expiresAt": now, "resends": 0,
             "inviter": {"id": "clkvh3b46003m01kbalgwwdcy", "subjectType": "SERVICEKEY", "name": "operator token"},
-            "conditions": [{
-                "type": "Ready", "status": "True", "reason": "Invited", "observedGeneration": 1,
-                "lastTransitionTime": now, "message": "The invitation was sent and waits to be accepted",
-            }],
+            "conditions": [
+                {
+                    "type": "Ready", "status": "True", "reason": "Invited", "observedGeneration": 1,
+                    "lastTransitionTime": now, "message": "The invitation is out and expires at 2026-11-28T10:24:22Z",
+                },
+                {
+                    "type": "Accepted", "status": "False", "reason": "Pending", "observedGeneration": 1,
+                    "lastTransitionTime": now, "message": "The person has not accepted the invitation yet",
+                },
+            ],
         },
     });
-    api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))
+    api.replace_subresource("status", &name, &PostParams::default(), &whole)
         .await?;
     Ok((name, (sent, answered)))
 }
