@@ -46,6 +46,10 @@ struct Arguments {
     /// paced, deletion, kills and lost-answers.
     #[arg(long, requires = "operator")]
     peer: bool,
+    /// Where to write a CPU profile of kube-apiserver, of the first seconds of what is measured, for `go tool pprof`. The
+    /// last scenario's is kept.
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Where everything that was measured is written as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -114,6 +118,7 @@ async fn bench(arguments: Arguments) -> anyhow::Result<bool> {
                     is_shared: shared.is_some(),
                     operator: operator.clone(),
                     is_peer: arguments.peer,
+                    profile: arguments.profile.clone(),
                 };
                 let outcomes = scenario
                     .run(&setup, &sizes, arguments.size)

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::client::Body;
 use kube::core::{ApiResource, GroupVersionKind, Object};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
@@ -28,6 +29,9 @@ use super::process;
 /// How long anything may take before a scenario fails that is not about many objects.
 pub const DEADLINE: Duration = Duration::from_mins(1);
 
+/// How many seconds a profile is of.
+const PROFILED: u32 = 9;
+
 /// What a scenario is given.
 pub struct Setup {
     /// The API server.
@@ -38,6 +42,8 @@ pub struct Setup {
     pub operator: PathBuf,
     /// Whether that is another operator, which is only beside ours.
     pub is_peer: bool,
+    /// Where to write a profile of the API server.
+    pub profile: Option<PathBuf>,
 }
 
 /// How many calls a second: of the operator's budget, and of the fake's patience.
@@ -101,6 +107,7 @@ pub struct World {
     is_shared: bool,
     program: PathBuf,
     log: PathBuf,
+    profile: Option<PathBuf>,
     operator: Option<Operator>,
     _directory: tempfile::TempDir,
 }
@@ -122,6 +129,7 @@ impl World {
             is_shared: setup.is_shared,
             program: setup.operator.clone(),
             log: directory.path().join("operator.log"),
+            profile: setup.profile.clone(),
             operator: None,
             _directory: directory,
         };
@@ -257,7 +265,16 @@ impl World {
 
     /// This moment, for telling what is spent from here on.
     pub async fn mark(&self) -> anyhow::Result<Mark> {
-        Mark::now(self).await
+        let mark = Mark::now(self).await?;
+        if let Some(file) = self.profile.clone() {
+            let client = self.client.clone();
+            tokio::spawn(async move {
+                if let Err(error) = profile(client, file).await {
+                    eprintln!("There is no profile of kube-apiserver: {error:#}");
+                }
+            });
+        }
+        Ok(mark)
     }
 
     /// What was spent since then.
@@ -306,6 +323,15 @@ impl World {
             lines[lines.len().saturating_sub(20)..].join("\n")
         )
     }
+}
+
+/// Writes what kube-apiserver spends its CPU on in the seconds to come.
+async fn profile(client: Client, file: PathBuf) -> anyhow::Result<()> {
+    let path = format!("/debug/pprof/profile?seconds={PROFILED}");
+    let request = http::Request::get(path).body(Body::empty())?;
+    let profile = client.send(request).await?.into_body();
+    std::fs::write(file, profile.collect_bytes().await?)?;
+    Ok(())
 }
 
 /// Whether `/readyz` at that address answers 200.
