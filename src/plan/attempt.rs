@@ -182,11 +182,14 @@ pub(super) fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         // The answer to its patch was lost, and nothing else is under way.
         return Plan::act(Step::Abandon);
     }
+    let left_over = replaced(facts, attempt).filter(|id| !facts.standing.shared.contains(id));
+    let in_question = left_over.filter(|_| unsent);
+    if in_question.is_some() && facts.observed.lookup == Lookup::GoneOnce {
+        return Plan::await_pass();
+    }
     let asked = facts
         .request
         .is_some_and(|request| unsent || Some(request) != attempt.request.as_deref());
-    let left_over = replaced(facts, attempt).filter(|id| !facts.standing.shared.contains(id));
-    let in_question = left_over.filter(|_| unsent);
     let there = in_question.is_some()
         && facts.observed.lookup == Lookup::Exists
         && !is_over(expires_at(facts), facts.now);
@@ -217,7 +220,6 @@ pub(super) fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
         return match &facts.observed.lookup {
             Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
             Lookup::Unknown(why) => looking(facts, unreadable(why).state),
-            Lookup::GoneOnce => Plan::await_pass(),
             _ => Plan::stalled(
                 Reason::OutcomeUnknown,
                 format!(

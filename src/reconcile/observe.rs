@@ -85,6 +85,11 @@ impl Turn<'_> {
             let is_shown = |id: &str| found.iter().any(|found| found.id == id);
             self.memory.unlisted.take_if(|id| is_shown(id));
             self.memory.gone.take_if(|(id, _)| is_shown(id));
+            if let Some(revoked) = &mut self.memory.revoked
+                && is_shown(&revoked.invite)
+            {
+                (revoked.since, revoked.agreed) = (Instant::now(), false);
+            }
         }
         if observed.sight == Sight::Absent
             && open.is_none()
@@ -216,7 +221,8 @@ impl Turn<'_> {
             return;
         };
         let deleting = self.object.metadata.deletion_timestamp.is_some();
-        let refused = self.memory.revoked.as_ref().is_some_and(|one| !one.absent);
+        let answered = self.memory.answered(invite);
+        let refused = answered.is_some_and(|one| !one.absent && one.agreed);
         if record.user_id.is_some() || (deleting && !refused) {
             return;
         }

@@ -364,7 +364,7 @@ impl Turn<'_> {
         };
         let taken_back = self.memory.taken_back.as_deref();
         let standing = claims::standing(self.object, others, permits, taken_back);
-        let own = self.own(&record);
+        let own = self.own(&record, &observed.sight);
         let namespace = self.object.namespace().unwrap_or_default();
         let now = self.now();
         let plan = plan::plan(&Facts {
@@ -498,11 +498,11 @@ impl Turn<'_> {
         self.connection.directory.now()
     }
 
-    fn own(&self, record: &OrgInviteStatus) -> Own {
+    fn own(&self, record: &OrgInviteStatus, sight: &Sight) -> Own {
         let recorded = record.invite_id.as_deref();
         let revoked = recorded
             .and_then(|invite| self.memory.answered(invite))
-            .filter(|revoked| revoked.agreed || !self.blind());
+            .filter(|revoked| revoked.agreed || *sight != Sight::Blind);
         let underway = self.memory.underway.as_ref();
         let spacing = self.context.timing.spacing;
         let from_status = record

@@ -111,7 +111,7 @@ impl Turn<'_> {
         match answer {
             // Should no other one come: who handed it over may be there still.
             Ok(()) => self.memory.taken_back = Some(replaced.clone()),
-            Err(error) if self.may_have_ended(&replaced, &error, asked) => {}
+            Err(error) if self.may_have_ended(&replaced, &error, blind, asked) => {}
             Err(astro::Error::Refused(refusal)) => {
                 return self
                     .not_replaced(&object, record, &attempt, &refusal, unseen)
@@ -232,10 +232,16 @@ impl Turn<'_> {
     }
 
     /// Whether a DELETE was refused since the invitation to replace may have ended: the look before the POST tells, or,
-    /// where nobody can look, a person's wish does.
-    fn may_have_ended(&mut self, replaced: &str, error: &astro::Error, asked: bool) -> bool {
+    /// where nobody could look when it was sent, a person's wish does.
+    fn may_have_ended(
+        &mut self,
+        replaced: &str,
+        error: &astro::Error,
+        blind: bool,
+        asked: bool,
+    ) -> bool {
         let gone = error.says_absent() || error.says_bad_request();
-        if !gone || !self.blind() {
+        if !gone || !blind {
             return gone;
         }
         self.answered(replaced, error.says_absent()) && asked
@@ -254,7 +260,7 @@ impl Turn<'_> {
     ) -> Result<Action, Error> {
         tracing::warn!(%refusal, "the invitation to replace could not be deleted");
         self.memory.failed();
-        let state = if self.blind() && refusal.from_api && matches!(refusal.status, 400 | 404) {
+        let state = if refusal.from_api && matches!(refusal.status, 400 | 404) {
             // Where nobody can look, that is the best word there is, when it is said twice: the invitation ended.
             if let Some(answered) = &self.memory.revoked {
                 let agreed = answered.agreed;

@@ -640,6 +640,15 @@ fn attempt_open_whose_post_was_not_sent() {
             "Unchanged",
         ),
         (
+            "gone, says one answer, and a person asks",
+            Case {
+                asked: Some("r"),
+                ..unsent(Lookup::GoneOnce)
+            },
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
             "gone: accepted, or the DELETE took it",
             unsent(Lookup::Gone),
             Step::Rest,
