@@ -401,6 +401,24 @@ async fn an_edited_role_sends_nothing_when_the_delete_says_400() {
     accepted_before_the_delete(DeleteAccepted::BadRequest).await;
 }
 
+/// What was sent while nobody could look is judged by that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edited_role_sends_nothing_when_the_token_may_list_again_before_the_delete_says_404() {
+    let world = blind().await;
+    world.apply("jane", JANE).await;
+    let id = invite_id(&world.state("jane", "Invited").await);
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
+    world.astro.accept(&id).unwrap();
+    list_users(&world, ListUsers::Allowed);
+    world.organization_is("Connected").await;
+    gate.release();
+    world.state("jane", "RoleDiffers").await;
+    assert_eq!(world.astro.count(Operation::CreateInvite), 1);
+    assert_eq!(world.astro.emails_to(JANE), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_role_goes_on_when_the_delete_says_404_of_what_is_there() {
     let world = blind().await;
