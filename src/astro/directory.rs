@@ -310,8 +310,8 @@ impl Directory {
         self.wake.notify_one();
     }
 
-    /// Asks for news of `address` after the first complete pass that begins at `from` or later,
-    /// whenever that is: what a pass never showed changes unseen.
+    /// Asks for news of `address` after the first pass that begins at `from` or later and does not fail, whenever that is:
+    /// what a pass never showed changes unseen.
     pub fn expect(&self, from: Instant, address: Address) {
         self.expected
             .lock()

@@ -441,7 +441,7 @@ impl<'a> Turn<'a> {
         let agreed = answered.is_some_and(|before| before.agreed);
         if absent || refused {
             tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
-            self.answered(invite, absent);
+            self.note_answer(invite, absent);
         }
         // The same once more, after a look that shows it pending: that needs telling.
         let looked = (absent || refused) && again && (agreed || !self.blind());
@@ -466,7 +466,7 @@ impl<'a> Turn<'a> {
 
     /// Remembers that a DELETE was answered with 404, or 400. Where nobody can look that counts the second time, after
     /// a pass that Astro itself refused; whether it does now.
-    pub(super) fn answered(&mut self, invite: &str, absent: bool) -> bool {
+    pub(super) fn note_answer(&mut self, invite: &str, absent: bool) -> bool {
         let now = Instant::now();
         let before = self.memory.answered(invite);
         let before = before.filter(|before| before.absent == absent);

@@ -244,7 +244,7 @@ impl Turn<'_> {
         if !gone || !blind {
             return gone;
         }
-        self.answered(replaced, error.says_absent()) && asked
+        self.note_answer(replaced, error.says_absent()) && asked
     }
 
     /// The DELETE of the invitation to replace was refused: nothing happened, and no POST was sent. An
