@@ -3,6 +3,9 @@
 //!
 //! kube's `Controller` takes at once whatever triggers it, and when many wait, has no order for them. So it is
 //! handed no more than it can begin soon. What comes back at a time that it knows does not pass through here.
+//!
+//! What a refused object costs, the API server pays, and everybody waits for the API server. So a namespace whose objects
+//! are being refused has few turns at once, however many of them wait.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -12,9 +15,12 @@ use kube::runtime::reflector::{Lookup, ObjectRef};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::resources::OrgInvite;
+use crate::resources::{OrgInvite, conditions};
 
 type Key = ObjectRef<OrgInvite>;
+
+/// How many objects the controller may have been handed of a namespace whose objects are being refused.
+const REFUSED_AT_MOST: usize = 4;
 
 /// Who waits for a turn.
 #[derive(Debug)]
@@ -48,6 +54,8 @@ struct InHand {
 struct Line {
     order: VecDeque<Arc<str>>,
     known: HashSet<Arc<str>>,
+    /// Whether the last of the namespace's objects that was seen to have an outcome was refused.
+    refused: bool,
 }
 
 /// A turn, which ends when this is dropped.
@@ -76,7 +84,16 @@ impl Order {
 
     /// The object waits for a turn.
     pub fn add(&self, object: &OrgInvite) {
-        self.push(&ObjectRef::from_obj(object));
+        let key = ObjectRef::from_obj(object);
+        self.push(&key);
+        let is = |kind| conditions::is_true(object.conditions(), kind);
+        let (refused, ready) = (is("Stalled"), is("Ready"));
+        if (refused || ready)
+            && let Some(line) = self.state.lock().waiting.get_mut(namespace(&key))
+        {
+            line.refused = refused;
+            self.moved.notify_one();
+        }
     }
 
     /// The object's turn begins.
@@ -135,7 +152,7 @@ impl Order {
     }
 
     fn push(&self, key: &Key) {
-        let namespace = key.namespace.as_deref().unwrap_or_default();
+        let namespace = namespace(key);
         let mut state = self.state.lock();
         if let Some(in_hand) = state.in_hand.get_mut(key) {
             // What triggers it may have come after its turn looked.
@@ -163,6 +180,12 @@ impl Order {
         if state.handed >= self.at_most {
             return None;
         }
+        let turn = state.namespaces.iter().position(|name| {
+            let refused = state.waiting.get(name).is_some_and(|line| line.refused);
+            let of_it = |(key, in_hand): &(&Key, &InHand)| in_hand.handed && namespace(key) == name;
+            !refused || state.in_hand.iter().filter(of_it).count() < REFUSED_AT_MOST
+        })?;
+        state.namespaces.rotate_left(turn);
         let namespace = state.namespaces.pop_front()?;
         let line = state.waiting.get_mut(&namespace)?;
         let name = line.order.pop_front()?;
@@ -183,6 +206,10 @@ impl Order {
     }
 }
 
+fn namespace(key: &Key) -> &str {
+    key.namespace.as_deref().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
@@ -201,6 +228,19 @@ mod tests {
             "spec": {"email": "jane@example.com", "role": "ORGANIZATION_MEMBER"},
         }))
         .unwrap()
+    }
+
+    fn that_is(kind: &str) -> OrgInvite {
+        let condition = serde_json::json!({
+            "type": kind, "status": "True", "reason": "", "message": "",
+            "lastTransitionTime": "2026-11-24T12:00:00Z",
+        });
+        OrgInvite {
+            status: Some(
+                serde_json::from_value(serde_json::json!({"conditions": [condition]})).unwrap(),
+            ),
+            ..object()
+        }
     }
 
     #[tokio::test]
@@ -256,6 +296,42 @@ mod tests {
         assert_eq!(follow.next().now_or_never(), Some(Some(key("a/1"))));
         drop(order.begin(&object()));
         assert!(follow.next().now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_namespace_whose_objects_are_refused_has_few_turns_at_once() {
+        let (trigger, triggers) = mpsc::unbounded_channel();
+        let order = Arc::new(Order::new(17));
+        let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
+        let mut follow = std::pin::pin!(follow);
+        let mut handed = || {
+            let all = std::iter::from_fn(|| follow.next().now_or_never().flatten());
+            all.map(|key| key.to_string()).collect::<Vec<_>>()
+        };
+        let text = |keys: &[&str]| {
+            let all = keys.iter().map(|text| key(text).to_string());
+            all.collect::<Vec<_>>()
+        };
+        for number in 1..=6 {
+            trigger.send(key(&format!("a/{number}"))).unwrap();
+        }
+        order.push(&key("a/0"));
+        order.add(&that_is("Stalled"));
+        assert_eq!(handed(), text(&["a/0", "a/1", "a/2", "a/3"]));
+        trigger.send(key("b/1")).unwrap();
+        trigger.send(key("b/2")).unwrap();
+        assert_eq!(
+            handed(),
+            text(&["b/1", "b/2"]),
+            "others have their turns meanwhile"
+        );
+        order.ended(&key("a/2"));
+        assert_eq!(handed(), text(&["a/4"]), "one for one");
+        // What has no outcome yet changes nothing.
+        order.add(&object());
+        assert_eq!(handed(), text(&[]));
+        order.add(&that_is("Ready"));
+        assert_eq!(handed(), text(&["a/5", "a/6"]));
     }
 
     #[tokio::test]

@@ -21,8 +21,8 @@ use crate::world::{Interval, Invite, Rates, Setup, World, object_name};
 /// How many allowed objects there are, before the flood and again in its middle.
 const GOOD: usize = 10;
 
-/// How many statuses are written at once where no operator writes them: as many as it has turns at once.
-const CONCURRENCY: usize = 16;
+/// How many statuses are written at once where no operator writes them: as many as it writes of such a namespace.
+const REFUSED_AT_MOST: usize = 4;
 
 /// So many objects that are not allowed; the allowed ones come before them, and again when half of them are there and
 /// the others are on their way. At last the same requests without an operator: the API server's part.
@@ -143,7 +143,7 @@ async fn refuse(api: &Api<Invite>, numbers: Range<usize>) -> anyhow::Result<()> 
                     .map(drop)
             }
         })
-        .buffer_unordered(CONCURRENCY)
+        .buffer_unordered(REFUSED_AT_MOST)
         .try_for_each(future::ok)
         .await?;
     Ok(())
