@@ -4,8 +4,8 @@
 //! kube's `Controller` takes at once whatever triggers it, and when many wait, has no order for them. So it is
 //! handed no more than it can begin soon. What comes back at a time that it knows does not pass through here.
 //!
-//! What a refused object costs, the API server pays, and everybody waits for the API server. So a namespace whose objects
-//! are being refused has few turns at once, however many of them wait.
+//! What a refused object costs, the API server pays, and everybody waits for the API server. So namespaces whose objects
+//! are being refused have few turns at once, however many of them wait.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::resources::{OrgInvite, conditions};
 
 type Key = ObjectRef<OrgInvite>;
 
-/// How many objects the controller may have been handed of a namespace whose objects are being refused.
+/// How many objects the controller may have been handed of namespaces whose objects are being refused.
 const REFUSED_AT_MOST: usize = 4;
 
 /// Who waits for a turn.
@@ -45,6 +45,8 @@ struct State {
 #[derive(Debug, Default)]
 struct InHand {
     handed: bool,
+    /// Whether its namespace's objects were being refused when it was handed.
+    refused: bool,
     /// Whether to wait for a turn again once this one has ended.
     again: bool,
 }
@@ -180,16 +182,19 @@ impl Order {
         if state.handed >= self.at_most {
             return None;
         }
-        let turn = state.namespaces.iter().position(|name| {
-            let refused = state.waiting.get(name).is_some_and(|line| line.refused);
-            let of_it = |(key, in_hand): &(&Key, &InHand)| in_hand.handed && namespace(key) == name;
-            !refused || state.in_hand.iter().filter(of_it).count() < REFUSED_AT_MOST
-        })?;
+        let refused = state.in_hand.values().filter(|in_hand| in_hand.refused);
+        let enough = refused.count() >= REFUSED_AT_MOST;
+        let may_begin = |name| {
+            let line: Option<&Line> = state.waiting.get(name);
+            !enough || line.is_none_or(|line| !line.refused)
+        };
+        let turn = state.namespaces.iter().position(may_begin)?;
         state.namespaces.rotate_left(turn);
         let namespace = state.namespaces.pop_front()?;
         let line = state.waiting.get_mut(&namespace)?;
         let name = line.order.pop_front()?;
         line.known.remove(&name);
+        let refused = line.refused;
         let key = Key::new(&name).within(&namespace);
         if line.order.is_empty() {
             state.waiting.remove(&namespace);
@@ -198,6 +203,7 @@ impl Order {
         }
         let handed = InHand {
             handed: true,
+            refused,
             again: false,
         };
         state.in_hand.insert(key.clone(), handed);
@@ -230,17 +236,16 @@ mod tests {
         .unwrap()
     }
 
-    fn that_is(kind: &str) -> OrgInvite {
+    fn that_is(kind: &str, namespace: &str) -> OrgInvite {
         let condition = serde_json::json!({
             "type": kind, "status": "True", "reason": "", "message": "",
             "lastTransitionTime": "2026-11-24T12:00:00Z",
         });
-        OrgInvite {
-            status: Some(
-                serde_json::from_value(serde_json::json!({"conditions": [condition]})).unwrap(),
-            ),
-            ..object()
-        }
+        let status = serde_json::json!({"conditions": [condition]});
+        let mut object = object();
+        object.metadata.namespace = Some(namespace.to_owned());
+        object.status = Some(serde_json::from_value(status).unwrap());
+        object
     }
 
     #[tokio::test]
@@ -299,39 +304,35 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_namespace_whose_objects_are_refused_has_few_turns_at_once() {
+    async fn namespaces_whose_objects_are_refused_have_few_turns_at_once() {
         let (trigger, triggers) = mpsc::unbounded_channel();
         let order = Arc::new(Order::new(17));
         let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
         let mut follow = std::pin::pin!(follow);
         let mut handed = || {
             let all = std::iter::from_fn(|| follow.next().now_or_never().flatten());
-            all.map(|key| key.to_string()).collect::<Vec<_>>()
+            let text = |key: Key| format!("{}/{}", namespace(&key), key.name);
+            all.map(text).collect::<Vec<_>>()
         };
-        let text = |keys: &[&str]| {
-            let all = keys.iter().map(|text| key(text).to_string());
-            all.collect::<Vec<_>>()
+        let wait = |keys: &[&str]| {
+            for text in keys {
+                trigger.send(key(text)).unwrap();
+            }
         };
-        for number in 1..=6 {
-            trigger.send(key(&format!("a/{number}"))).unwrap();
+        for namespace in ["a", "c"] {
+            order.add(&that_is("Stalled", namespace));
         }
-        order.push(&key("a/0"));
-        order.add(&that_is("Stalled"));
-        assert_eq!(handed(), text(&["a/0", "a/1", "a/2", "a/3"]));
-        trigger.send(key("b/1")).unwrap();
-        trigger.send(key("b/2")).unwrap();
-        assert_eq!(
-            handed(),
-            text(&["b/1", "b/2"]),
-            "others have their turns meanwhile"
-        );
-        order.ended(&key("a/2"));
-        assert_eq!(handed(), text(&["a/4"]), "one for one");
-        // What has no outcome yet changes nothing.
+        wait(&["a/2", "a/3", "a/4", "c/2", "c/3"]);
+        assert_eq!(handed(), ["a/1", "c/1", "a/2", "c/2"]);
+        wait(&["b/1", "b/2"]);
+        assert_eq!(handed(), ["b/1", "b/2"], "others have theirs meanwhile");
+        order.ended(&key("c/1"));
+        assert_eq!(handed(), ["a/3"], "one for one");
         order.add(&object());
-        assert_eq!(handed(), text(&[]));
-        order.add(&that_is("Ready"));
-        assert_eq!(handed(), text(&["a/5", "a/6"]));
+        assert!(handed().is_empty(), "what has no outcome says nothing");
+        wait(&["a/5"]);
+        order.add(&that_is("Ready", "a"));
+        assert_eq!(handed(), ["a/4", "a/5"]);
     }
 
     #[tokio::test]
