@@ -207,6 +207,10 @@ async fn nothing_that_a_later_version_recorded_is_lost() {
         before["metadata"]["annotations"]
     );
     assert_eq!(world.astro.emails_to("jane@example.com"), 1);
+    // Whoever replaces it may drop the finalizer.
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    api.patch("jane", &params, &free).await.unwrap();
+    world.held("jane").await;
     // A person gives another role, which the older version knows.
     world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
     world.state("jane", "Invited").await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::wait::await_condition;
 use orginvite_operator::astro::Role;
 use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
@@ -257,9 +256,7 @@ async fn an_object_that_is_replaced_without_its_finalizer_gets_it_back() {
     jane.metadata.finalizers = None;
     jane.metadata.annotations = None;
     world.replace(jane.clone()).await;
-    let held = |object: Option<&OrgInvite>| object.is_some_and(|one| !one.finalizers().is_empty());
-    let held = await_condition(world.invites(), "jane", held);
-    world.in_time("it is held again", held).await.unwrap();
+    world.held("jane").await;
     world.delete("jane").await;
     world.deleted("jane", &uid(&jane)).await;
     assert!(world.astro.live_invites("jane@example.com").is_empty());
@@ -286,10 +283,7 @@ async fn an_object_that_is_replaced_with_another_role_is_held_while_it_waits() {
         object.metadata.finalizers = None;
         object.spec.role = Role::OrganizationObserveMember;
         let replaced = world.replace(object).await;
-        let held =
-            |object: Option<&OrgInvite>| object.is_some_and(|one| !one.finalizers().is_empty());
-        let held = await_condition(world.invites(), name, held);
-        world.in_time("it is held again", held).await.unwrap();
+        world.held(name).await;
         world.delete(name).await;
         let resume = json!({"spec": {"suspend": false}});
         world.edit_organization(resume).await;

@@ -588,6 +588,15 @@ impl World {
             .unwrap();
     }
 
+    /// Waits until the object has a finalizer.
+    pub async fn held(&self, name: &str) {
+        let held = |object: Option<&OrgInvite>| {
+            object.is_some_and(|object| !object.finalizers().is_empty())
+        };
+        let held = await_condition(self.invites(), name, held);
+        self.in_time("it is held", held).await.unwrap();
+    }
+
     /// The object once its Ready condition has that reason, for its present generation if nothing is under way.
     pub async fn state(&self, name: &str, reason: &str) -> OrgInvite {
         self.state_in(&self.namespace, name, reason).await
