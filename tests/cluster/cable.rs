@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -72,6 +73,17 @@ impl Cable {
     /// How many bytes the client has sent.
     pub fn sent(&self) -> u64 {
         self.line.sent.load(Ordering::SeqCst)
+    }
+
+    /// The same, once nothing more comes of what it had begun.
+    pub async fn sent_at_last(&self) -> u64 {
+        loop {
+            let before = self.sent();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            if self.sent() == before {
+                return before;
+            }
+        }
     }
 
     /// Nothing passes any more, and nobody is told: packets are lost on the way.

@@ -7,7 +7,7 @@ use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Outcome, Times};
 
-use crate::world::{REQUEST_DEADLINE, STEADY, World, condition, invite_id, uid};
+use crate::world::{PATIENT, REQUEST_DEADLINE, STEADY, World, condition, invite_id, uid};
 
 /// After a fault on the first POST, there is one e-mail, and the status has the invite that exists.
 async fn one_email_despite(fault: Fault) {
@@ -80,7 +80,7 @@ async fn when_the_post_times_out_after_its_effect() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_astro_refuses_it_is_told_and_not_tried_again() {
-    let world = World::start().await;
+    let world = World::start_with(&STEADY).await;
     world.astro.fault(
         Operation::CreateInvite,
         Fault::before(Answer::Status(400)),
@@ -305,7 +305,7 @@ async fn when_the_object_is_removed_by_force_what_was_sent_is_revoked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_astro_refuses_a_replacement_it_is_told_that_the_one_before_is_gone() {
-    let world = World::start().await;
+    let world = World::start_with(&PATIENT).await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
     let refused = Fault::before(Answer::Status(400));
@@ -329,22 +329,23 @@ async fn when_astro_refuses_a_replacement_it_is_told_that_the_one_before_is_gone
 const NAMES: [&str; 3] = ["ann", "bob", "eve"];
 
 /// One call of the operation is answered 429: none follows before `Retry-After` is over.
-async fn is_held_by_a_429(world: &World, operation: Operation, calls: impl AsyncFnOnce()) {
+async fn is_held_by_a_429(world: &World, operation: Operation, call: impl AsyncFn(&str)) {
     let pause = Duration::from_secs(4);
     let limited = Fault::before(Answer::TooManyRequests(Some(pause.as_secs())));
     world.astro.fault(operation, limited, Times::Next(1));
-    calls().await;
+    call(NAMES[0]).await;
+    world.state(NAMES[0], "RateLimited").await;
+    for name in &NAMES[1..] {
+        call(name).await;
+    }
     let apart = || {
         let mut calls = world.astro.calls();
         calls.retain(|call| call.operation == operation);
         let at = calls
             .iter()
             .position(|call| call.outcome == Outcome::Status(429))?;
-        // One may have been on its way already: without the pause, the third one would come before it is over.
-        let mut later = calls[at + 1..]
-            .iter()
-            .map(|call| call.at.duration_since(calls[at].at));
-        later.find(|apart| *apart > Duration::from_millis(1500))
+        let next = calls.get(at + 1)?;
+        Some(next.at.duration_since(calls[at].at))
     };
     world.until("they go on", || apart().is_some()).await;
     let apart = apart().unwrap();
@@ -353,13 +354,9 @@ async fn is_held_by_a_429(world: &World, operation: Operation, calls: impl Async
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_to_a_post_holds_every_post_of_the_token() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&[&STEADY[..], &["--posts-per-second", "1"]].concat());
-    world.organization_is("Connected").await;
-    is_held_by_a_429(&world, Operation::CreateInvite, async || {
-        for name in NAMES {
-            world.apply(name, &format!("{name}@example.com")).await;
-        }
+    let world = World::start_with(&[&STEADY[..], &["--posts-per-second", "1"]].concat()).await;
+    is_held_by_a_429(&world, Operation::CreateInvite, async |name| {
+        world.apply(name, &format!("{name}@example.com")).await;
     })
     .await;
     for name in NAMES {
@@ -370,18 +367,14 @@ async fn a_429_to_a_post_holds_every_post_of_the_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_429_to_a_delete_holds_every_delete_of_the_token() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&[&STEADY[..], &["--deletes-per-second", "1"]].concat());
-    world.organization_is("Connected").await;
+    let world = World::start_with(&[&STEADY[..], &["--deletes-per-second", "1"]].concat()).await;
     let mut objects = Vec::new();
     for name in NAMES {
         world.apply(name, &format!("{name}@example.com")).await;
         objects.push(world.state(name, "Invited").await);
     }
-    is_held_by_a_429(&world, Operation::DeleteInvite, async || {
-        for name in NAMES {
-            world.delete(name).await;
-        }
+    is_held_by_a_429(&world, Operation::DeleteInvite, async |name| {
+        world.delete(name).await;
     })
     .await;
     for (name, object) in NAMES.iter().zip(&objects) {
@@ -394,9 +387,8 @@ async fn a_429_to_a_delete_holds_every_delete_of_the_token() {
 /// object.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_e_mail_whose_answer_was_lost_counts_for_the_distance_to_the_next() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&["--email-spacing", "10m"]);
-    world.organization_is("Connected").await;
+    let options = [&PATIENT[..], &["--email-spacing", "10m"]].concat();
+    let world = World::start_with(&options).await;
     let cut = Fault::after(Answer::Cut);
     world
         .astro

@@ -352,7 +352,7 @@ async fn a_leader_whose_lease_is_given_to_another_stops_at_once() {
     let identity = world.logs(&second, "standing by").await["identity"].clone();
     give_lease(&world, &identity).await;
     world.logs(&deposed, "leadership lost").await;
-    let bytes = cable.sent();
+    let bytes = cable.sent_at_last().await;
     world.apply("jane", "jane@example.com").await;
     world.state("jane", "Invited").await;
     let lists = world.astro.count(Operation::ListUsers);

@@ -12,7 +12,7 @@ use support::fake_astro::{
     Outcome, Times,
 };
 
-use crate::world::{World, condition, invite_id, uid};
+use crate::world::{PATIENT, World, condition, invite_id, uid};
 
 const JANE: &str = "jane@example.com";
 const RESEND: &str = "iam.astronomer.io/resend-requested-at";
@@ -23,16 +23,6 @@ const EXPIRED: jiff::SignedDuration = jiff::SignedDuration::from_hours(7 * 24 + 
 async fn blind() -> World {
     blind_with(json!({})).await
 }
-
-/// For an answer in time, however busy the machine is: without it, who cannot look does not know the outcome.
-const PATIENT: [&str; 6] = [
-    "--lease-duration",
-    "15s",
-    "--request-deadline",
-    "8s",
-    "--settle",
-    "25s",
-];
 
 async fn blind_with(spec: serde_json::Value) -> World {
     let mut world = World::prepare(spec).await;
@@ -163,20 +153,21 @@ async fn a_429_to_get_invite_holds_every_get_of_the_token() {
     for name in ["jane", "joe"] {
         world.apply(name, &format!("{name}@example.com")).await;
     }
-    let next = || {
+    // How many GETs came before it was over, and whether there are later ones.
+    let later = || {
         let calls = world.astro.calls();
         let at = calls
             .iter()
             .position(|call| call.outcome == Outcome::Status(429))?;
-        let mut later = calls[at + 1..].iter().filter(|call| call.method == "GET");
-        // One may have been on its way already.
-        let next =
-            later.find(|call| call.at.duration_since(calls[at].at) > Duration::from_millis(500))?;
-        Some(next.at.duration_since(calls[at].at))
+        let gets = calls[at + 1..].iter().filter(|call| call.method == "GET");
+        let apart = gets.map(|call| call.at.duration_since(calls[at].at));
+        let (after, during): (Vec<_>, Vec<_>) =
+            apart.partition(|apart| *apart >= Duration::from_secs(3));
+        (!after.is_empty()).then_some(during.len())
     };
-    world.until("GETs go on", || next().is_some()).await;
-    let apart = next().unwrap();
-    assert!(apart >= Duration::from_secs(3), "{apart:?}");
+    world.until("GETs go on", || later().is_some()).await;
+    // The other object's look and a list may have been on their way. There would be three lists and several looks.
+    assert!(later() <= Some(2), "{:?}", world.astro.calls());
     world.state("jane", "Invited").await;
     world.state("joe", "Invited").await;
 }
@@ -588,7 +579,7 @@ async fn what_may_be_deleted_already_is_taken_back_and_not_handed_over() {
     world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
     world
         .until("a DELETE", || {
-            world.astro.count(Operation::DeleteInvite) == 1
+            world.astro.count(Operation::DeleteInvite) >= 1
         })
         .await;
     world.delete("jane").await;

@@ -9,15 +9,15 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use kube::runtime::wait::await_condition;
+use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client};
 use orginvite_operator::resources::{OrgInvite, Organization};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use support::fake_astro::{ListUsers, Operation};
+use support::fake_astro::{ListUsers, Operation, Outcome};
 
 use crate::admin::Scrape;
-use crate::world::{World, condition, finalizers, invite_id, uid};
+use crate::world::{PATIENT, STEADY, World, condition, finalizers, invite_id, uid};
 
 const MEMBER: &str = "ORGANIZATION_MEMBER";
 const OWNER: &str = "ORGANIZATION_OWNER";
@@ -190,7 +190,7 @@ async fn an_object_with_a_time_that_nobody_can_read_stops_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_status_that_somebody_else_wrote_stops_nobody_and_is_set_right() {
     let mut world = World::prepare(everywhere()).await;
-    world.start_operator();
+    world.start_operator_with(&PATIENT);
     world.organization_is("Connected").await;
     // Where nobody else judges what is in a status.
     let elsewhere = format!("{}-forged", world.namespace);
@@ -654,7 +654,7 @@ async fn a_forged_attempt_touches_nobody_elses_invitation_unseen() {
     world
         .astro
         .change_behaviour(|behaviour| behaviour.list_users = ListUsers::Forbidden);
-    world.start_operator();
+    world.start_operator_with(&PATIENT);
     world.organization_is("ListForbidden").await;
     let intruder = Intruder::enter(&world, "evil").await;
     let boss = world
@@ -744,14 +744,16 @@ async fn a_member_with_another_role_is_told_of_and_left_alone() {
         .patch("boss", &params, &spec)
         .await
         .unwrap();
-    world.state_in(evil, "boss", "RoleDiffers").await;
+    let boss = world.state_in(evil, "boss", "RoleDiffers").await;
     intruder
         .invites()
         .delete("boss", &DeleteParams::default())
         .await
         .unwrap();
+    let (invites, boss) = (intruder.invites(), uid(&boss));
+    let gone = await_condition(invites, "boss", conditions::is_deleted(&boss));
+    world.in_time("it goes", gone).await.unwrap();
     world.seen("boss@example.com").await;
-    assert!(intruder.invites().get_opt("boss").await.unwrap().is_none());
     assert_eq!(world.astro.user("boss@example.com").unwrap().role, OWNER);
     assert_eq!(
         touched(&world) + world.astro.count(Operation::CreateInvite),
@@ -842,7 +844,12 @@ async fn a_flood_of_wishes_and_roles_is_one_email_for_each_spacing() {
     }
     assert_eq!(world.astro.emails_to("joe@example.com"), 1);
     assert_eq!(world.astro.count(Operation::CreateInvite), 5);
-    assert_eq!(world.astro.count(Operation::DeleteInvite), 3);
+    // A new term may try one again.
+    let mut calls = world.astro.calls();
+    calls.retain(|call| {
+        call.operation == Operation::DeleteInvite && call.outcome == Outcome::Status(204)
+    });
+    assert_eq!(calls.len(), 3);
 }
 
 /// Each edit is planned for once at most, and whoever comes meanwhile is invited.
@@ -882,7 +889,7 @@ async fn two_tools_that_never_agree_keep_nobody_waiting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_object_that_is_created_again_and_again_sends_one_email_for_each_spacing() {
     let mut world = World::prepare(everywhere()).await;
-    world.start_operator_with(&SPACING);
+    world.start_operator_with(&[&STEADY[..], &SPACING].concat());
     world.organization_is("Connected").await;
     for n in 0..5 {
         let name = format!("jane-{n}");

@@ -9,7 +9,7 @@ use orginvite_operator::resources::OrgInvite;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, HoldPoint, Operation, Times};
 
-use crate::world::{STEADY, World, condition, invite_id, uid};
+use crate::world::{PATIENT, STEADY, World, condition, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn created_the_person_is_invited_once_and_the_status_is_complete() {
@@ -116,7 +116,7 @@ async fn deletion_waits_while_astro_fails_and_ends_when_it_recovers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_role_edit_replaces_the_pending_invitation_with_one_new_email() {
-    let world = World::start().await;
+    let world = World::start_with(&PATIENT).await;
     world.apply("jane", "jane@example.com").await;
     let before = invite_id(&world.state("jane", "Invited").await);
     world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;

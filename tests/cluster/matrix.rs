@@ -18,7 +18,7 @@ use support::fake_astro::{
     RowAfterExpiry, RowAfterWithdrawal, Search, Shown,
 };
 
-use crate::world::{World, condition, invite_id, uid};
+use crate::world::{PATIENT, World, condition, invite_id, uid};
 
 /// So many lives at once: they wait more than they compute.
 const AT_ONCE: usize = 8;
@@ -451,8 +451,8 @@ impl Life {
         for (name, email) in [("jane", JANE), ("dora", DORA), ("paul", PAUL), ("max", MAX)] {
             self.world.apply(name, email).await;
         }
-        self.world
-            .start_operator_with(&["--listing-delay", "300ms"]);
+        let options = [&PATIENT[..], &["--listing-delay", "300ms"]].concat();
+        self.world.start_operator_with(&options);
         if self.script == Script::SwitchedOff {
             self.switch(behaviour, false).await;
             assert_eq!(self.world.astro.count(Operation::CreateInvite), 0);

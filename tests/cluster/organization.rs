@@ -13,7 +13,7 @@ use orginvite_operator::resources::organization::Permission;
 use serde_json::json;
 use support::fake_astro::{Answer, Fault, Operation, Outcome, Times};
 
-use crate::world::{World, condition, invite_id, uid};
+use crate::world::{STEADY, World, condition, invite_id, uid};
 
 fn api(world: &World) -> Api<Organization> {
     Api::all(world.client.clone())
@@ -141,7 +141,7 @@ async fn it_counts_its_invites_and_tells_what_the_token_may_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_may_not_invite_is_told_on_each_object_and_still_takes_back() {
-    let world = World::start().await;
+    let world = World::start_with(&STEADY).await;
     world.apply("ann", "ann@example.com").await;
     let ann = world.state("ann", "Invited").await;
     world.astro.fault(

@@ -4,7 +4,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 
 use crate::way::{Way, is_write_to_an_org_invite};
-use crate::world::{World, uid};
+use crate::world::{STEADY, World, uid};
 
 /// kube's own client would try a request again for minutes, with nobody to look whether it still should be made.
 #[tokio::test(flavor = "multi_thread")]
@@ -63,7 +63,7 @@ async fn a_condition_is_owned_as_a_whole() {
 /// The cache need not show yet what was written a moment ago.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_organization_stays_for_what_its_cache_does_not_show_yet() {
-    let (world, way) = Way::start().await;
+    let (world, way) = Way::start_with(&STEADY).await;
     way.hold(is_write_to_an_org_invite);
     let jane = world.apply("jane", "jane@example.com").await;
     world

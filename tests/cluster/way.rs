@@ -55,9 +55,14 @@ struct Passage {
 impl Way {
     /// A world whose operator has only this way.
     pub async fn start() -> (World, Self) {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more options.
+    pub async fn start_with(more: &[&str]) -> (World, Self) {
         let mut world = World::prepare(json!({})).await;
         let way = Self::of(&world).await;
-        world.start_operator_through(way.address, &[]);
+        world.start_operator_through(way.address, more);
         world.organization_is("Connected").await;
         (world, way)
     }

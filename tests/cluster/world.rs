@@ -46,6 +46,17 @@ pub const STEADY: [&str; 6] = [
     "50s",
 ];
 
+/// The same for a test that waits until a term has settled, or whose operator cannot look: without an answer in time, it
+/// does not know the outcome.
+pub const PATIENT: [&str; 6] = [
+    "--lease-duration",
+    "15s",
+    "--request-deadline",
+    "8s",
+    "--settle",
+    "25s",
+];
+
 /// One of several operators in one world.
 pub struct Replica {
     /// Its pod's name.
@@ -74,8 +85,13 @@ pub struct World {
 impl World {
     /// A world whose operator runs and has read the organization.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// The same with more options.
+    pub async fn start_with(more: &[&str]) -> Self {
         let mut world = Self::prepare(json!({})).await;
-        world.start_operator();
+        world.start_operator_with(more);
         world.organization_is("Connected").await;
         world
     }
