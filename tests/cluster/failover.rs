@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all};
+use http::Method;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{DeleteParams, PostParams};
 use kube::runtime::wait::await_condition;
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 use support::fake_astro::{FakeAstro, Fault, HoldPoint, Operation, Times};
 
 use crate::cable::Cable;
+use crate::way::Way;
 use crate::world::{DEADLINE, Replica, STEADY, World, condition, invite_id, uid};
 
 const PEOPLE: usize = 200;
@@ -503,6 +505,40 @@ async fn who_may_not_see_namespaces_does_not_lead_and_ends_at_once() {
 }
 
 /// Writes another holder into the lease, as a person does with kubectl edit.
+/// The next term may have closed the attempt: only what was sent is told, whoever leads.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_lost_its_lease_does_not_open_an_attempt_again() {
+    let (world, way) = Way::start_with(&STEADY).await;
+    world.apply("jane", "jane@example.com").await;
+    world.state("jane", "Invited").await;
+    way.hold(|request| {
+        request.method == Method::PUT && request.uri.path().ends_with("/jane/status")
+    });
+    world.edit_role("jane", "ORGANIZATION_BILLING_ADMIN").await;
+    world
+        .until("that it was taken back is on its way", || way.held() == 1)
+        .await;
+    give_lease(&world, &json!("another")).await;
+    world
+        .until("the leader knows", || {
+            world.log().contains("leadership lost")
+        })
+        .await;
+    // What is on its way meets a conflict.
+    world.annotate("jane", "test/touched", "yes").await;
+    let (reads, writes) = (
+        world.reads_by(&world.user, "jane"),
+        world.writes_so_far(Some("jane")).await,
+    );
+    way.release();
+    world
+        .until("it looks what came in between", || {
+            world.reads_by(&world.user, "jane") > reads
+        })
+        .await;
+    assert_eq!(world.writes_so_far(Some("jane")).await, writes);
+}
+
 async fn give_lease(world: &World, identity: &Value) {
     let give = async {
         loop {

@@ -764,6 +764,16 @@ impl World {
             .count()
     }
 
+    /// How often a user has read that object.
+    pub fn reads_by(&self, user: &str, name: &str) -> usize {
+        let read = |entry: &&AuditEntry| {
+            entry.user == user && entry.verb == "get" && entry.name.as_deref() == Some(name)
+        };
+        self.plane
+            .audit(|entries| entries.iter().filter(read).count())
+            .unwrap()
+    }
+
     /// What a user asked the API server to change, whatever came of it.
     pub fn attempted_writes_by(&self, user: &str) -> usize {
         let attempted = |entry: &&AuditEntry| {
