@@ -1,8 +1,11 @@
 //! What is asked of the API server, and what is made of an API server that is busy.
 
+use http::Method;
 use kube::ResourceExt as _;
+use kube::api::DeleteParams;
 use serde_json::json;
 
+use crate::failover::give_lease;
 use crate::way::{Way, is_write_to_an_org_invite};
 use crate::world::{STEADY, World, uid};
 
@@ -83,6 +86,48 @@ async fn an_organization_stays_for_what_its_cache_does_not_show_yet() {
         })
         .await;
     assert!(world.astro.live_invites("jane@example.com").is_empty());
+}
+
+/// The list was read before, and does not show what the next leader has sent since.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_organization_is_not_let_go_by_who_leads_no_longer() {
+    let (world, way) = Way::start_with(&STEADY).await;
+    way.hold(|request| {
+        let is_watch = request
+            .uri
+            .query()
+            .is_some_and(|query| query.contains("watch="));
+        request.method == Method::GET && request.uri.path().ends_with("/orginvites") && !is_watch
+    });
+    world.delete_organization().await;
+    world
+        .until("it is looked who needs it", || way.held() == 1)
+        .await;
+    give_lease(&world, &json!("another")).await;
+    world
+        .until("the leader knows", || {
+            world.log().contains("leadership lost")
+        })
+        .await;
+    let lists = world.answered("list", "orginvites");
+    way.release();
+    world
+        .until("the list is answered", || {
+            world.answered("list", "orginvites") > lists
+        })
+        .await;
+    world
+        .leases()
+        .delete("orginvite-operator", &DeleteParams::default())
+        .await
+        .unwrap();
+    let released = "released: no OrgInvite needs it";
+    world
+        .until("it goes", || world.log().contains(released))
+        .await;
+    let log = world.log();
+    let (before, _) = log.split_once(released).unwrap();
+    assert_eq!(before.matches("\"leading\"").count(), 2, "{log}");
 }
 
 /// It was removed by force while its token was read.

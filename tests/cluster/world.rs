@@ -764,13 +764,13 @@ impl World {
             .count()
     }
 
-    /// How often a user has read that object.
-    pub fn reads_by(&self, user: &str, name: &str) -> usize {
-        let read = |entry: &&AuditEntry| {
-            entry.user == user && entry.verb == "get" && entry.name.as_deref() == Some(name)
+    /// How often the operator was answered that: get or list.
+    pub fn answered(&self, verb: &str, plural: &str) -> usize {
+        let meant = |entry: &&AuditEntry| {
+            entry.user == self.user && entry.verb == verb && entry.resource == plural
         };
         self.plane
-            .audit(|entries| entries.iter().filter(read).count())
+            .audit(|entries| entries.iter().filter(meant).count())
             .unwrap()
     }
 
