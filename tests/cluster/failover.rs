@@ -518,12 +518,7 @@ async fn a_leader_that_lost_its_lease_does_not_open_an_attempt_again() {
     world
         .until("that it was taken back is on its way", || way.held() == 1)
         .await;
-    give_lease(&world, &json!("another")).await;
-    world
-        .until("the leader knows", || {
-            world.log().contains("leadership lost")
-        })
-        .await;
+    depose(&world).await;
     // What is on its way meets a conflict.
     world.annotate("jane", "test/touched", "yes").await;
     let writes = world.writes_so_far(Some("jane")).await;
@@ -537,8 +532,17 @@ async fn a_leader_that_lost_its_lease_does_not_open_an_attempt_again() {
     assert_eq!(world.writes_so_far(Some("jane")).await, writes);
 }
 
-/// The lease has another holder from now on.
-pub async fn give_lease(world: &World, identity: &Value) {
+/// Gives the lease to somebody else, until the operator has heard of it.
+pub async fn depose(world: &World) {
+    give_lease(world, &json!("another")).await;
+    world
+        .until("the leader knows", || {
+            world.log().contains("leadership lost")
+        })
+        .await;
+}
+
+async fn give_lease(world: &World, identity: &Value) {
     let give = async {
         loop {
             let mut lease = lease(world).await;

@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use kube::api::DeleteParams;
 use serde_json::json;
 
-use crate::failover::give_lease;
+use crate::failover::depose;
 use crate::way::{Way, is_write_to_an_org_invite};
 use crate::world::{STEADY, World, uid};
 
@@ -103,12 +103,7 @@ async fn an_organization_is_not_let_go_by_who_leads_no_longer() {
     world
         .until("it is looked who needs it", || way.held() == 1)
         .await;
-    give_lease(&world, &json!("another")).await;
-    world
-        .until("the leader knows", || {
-            world.log().contains("leadership lost")
-        })
-        .await;
+    depose(&world).await;
     let lists = world.answered("list", "orginvites");
     way.release();
     world
