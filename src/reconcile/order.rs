@@ -218,7 +218,8 @@ fn namespace(key: &Key) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
+    use futures::stream::BoxStream;
+    use tokio::sync::mpsc::{self, UnboundedSender};
     use tokio_stream::wrappers::UnboundedReceiverStream;
 
     use super::*;
@@ -226,6 +227,14 @@ mod tests {
     fn key(text: &str) -> Key {
         let (namespace, name) = text.split_once('/').unwrap();
         Key::new(name).within(namespace)
+    }
+
+    /// An order, what triggers it, and whom it hands on.
+    fn followed(at_most: usize) -> (UnboundedSender<Key>, Arc<Order>, BoxStream<'static, Key>) {
+        let (trigger, triggers) = mpsc::unbounded_channel();
+        let order = Arc::new(Order::new(at_most));
+        let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
+        (trigger, order, follow.boxed())
     }
 
     fn object() -> OrgInvite {
@@ -250,10 +259,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_namespace_has_its_turn_whoever_waits_in_the_others() {
-        let (trigger, triggers) = mpsc::unbounded_channel();
-        let order = Arc::new(Order::new(2));
-        let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
-        let mut follow = std::pin::pin!(follow);
+        let (trigger, order, mut follow) = followed(2);
         for text in ["a/1", "a/2", "a/1", "a/3", "a/4", "b/1", "c/1", "b/2"] {
             trigger.send(key(text)).unwrap();
         }
@@ -287,10 +293,7 @@ mod tests {
     /// What comes back at a time that the controller knows begins without being handed to it.
     #[tokio::test]
     async fn who_is_triggered_during_a_turn_waits_for_its_end() {
-        let (trigger, triggers) = mpsc::unbounded_channel();
-        let order = Arc::new(Order::new(1));
-        let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
-        let mut follow = std::pin::pin!(follow);
+        let (trigger, order, mut follow) = followed(1);
         let turn = order.begin(&object());
         trigger.send(key("a/1")).unwrap();
         trigger.send(key("a/2")).unwrap();
@@ -305,10 +308,7 @@ mod tests {
 
     #[tokio::test]
     async fn namespaces_whose_objects_are_refused_have_few_turns_at_once() {
-        let (trigger, triggers) = mpsc::unbounded_channel();
-        let order = Arc::new(Order::new(17));
-        let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
-        let mut follow = std::pin::pin!(follow);
+        let (trigger, order, mut follow) = followed(17);
         let mut handed = || {
             let all = std::iter::from_fn(|| follow.next().now_or_never().flatten());
             let text = |key: Key| format!("{}/{}", namespace(&key), key.name);
@@ -337,10 +337,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_comes_while_nobody_waits_is_handed_on() {
-        let (trigger, triggers) = mpsc::unbounded_channel();
-        let order = Arc::new(Order::new(1));
-        let follow = Arc::clone(&order).follow(UnboundedReceiverStream::new(triggers));
-        let mut follow = std::pin::pin!(follow);
+        let (trigger, order, mut follow) = followed(1);
         assert!(follow.next().now_or_never().is_none());
         trigger.send(key("a/1")).unwrap();
         assert_eq!(follow.next().await, Some(key("a/1")));

@@ -233,9 +233,7 @@ async fn reconciles_are_counted_exactly_and_the_queue_empties() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waits_for_astro_shows_in_queue_and_budget() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&[&STEADY[..], &["--posts-per-second", "1"]].concat());
-    world.organization_is("Connected").await;
+    let world = World::start_with(&[&STEADY[..], &["--posts-per-second", "1"]].concat()).await;
     let of = world.organization.clone();
     let mut gate = world.astro.hold(
         Operation::CreateInvite,

@@ -141,9 +141,7 @@ async fn when_a_gateway_refuses_it_is_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_written_again_after_a_conflict() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&STEADY);
-    world.organization_is("Connected").await;
+    let world = World::start_with(&STEADY).await;
     // Time for somebody else to write, and less than the operator waits.
     let slowly = Fault::Delay(HoldPoint::BeforeEffect, Duration::from_secs(5));
     for fault in [slowly, Fault::before(Answer::Status(400))] {

@@ -504,7 +504,6 @@ async fn who_may_not_see_namespaces_does_not_lead_and_ends_at_once() {
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
-/// Writes another holder into the lease, as a person does with kubectl edit.
 /// The next term may have closed the attempt: only what was sent is told, whoever leads.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_lost_its_lease_does_not_open_an_attempt_again() {
@@ -542,6 +541,7 @@ pub async fn depose(world: &World) {
         .await;
 }
 
+/// Writes another holder into the lease, as a person does with kubectl edit.
 async fn give_lease(world: &World, identity: &Value) {
     let give = async {
         loop {

@@ -8,8 +8,8 @@ use orginvite_operator::resources::organization::Permission;
 use orginvite_operator::resources::{OrgInvite, Organization};
 use serde_json::json;
 use support::fake_astro::{
-    Answer, DeleteAccepted, Fault, GetEnded, HoldPoint, InviterKind, ListUsers, Mark, Operation,
-    Outcome, Times,
+    Answer, DeleteAccepted, Fault, Gate, GetEnded, HoldPoint, InviterKind, ListUsers, Mark,
+    Operation, Outcome, Times,
 };
 
 use crate::world::{PATIENT, World, condition, invite_id, uid};
@@ -150,24 +150,26 @@ async fn a_429_to_get_invite_holds_every_get_of_the_token() {
     world
         .astro
         .fault(Operation::GetInvite, limited, Times::Next(1));
-    for name in ["jane", "joe"] {
-        world.apply(name, &format!("{name}@example.com")).await;
-    }
-    // How many GETs came before it was over, and whether there are later ones.
-    let later = || {
+    world.apply("jane", JANE).await;
+    world
+        .until("it has read the answer", || {
+            world.log().contains("\"status\":429")
+        })
+        .await;
+    let mark = world.astro.mark();
+    world.apply("joe", "joe@example.com").await;
+    let next = || {
         let calls = world.astro.calls();
-        let at = calls
+        let limited = calls
             .iter()
-            .position(|call| call.outcome == Outcome::Status(429))?;
-        let gets = calls[at + 1..].iter().filter(|call| call.method == "GET");
-        let apart = gets.map(|call| call.at.duration_since(calls[at].at));
-        let (after, during): (Vec<_>, Vec<_>) =
-            apart.partition(|apart| *apart >= Duration::from_secs(3));
-        (!after.is_empty()).then_some(during.len())
+            .find(|call| call.outcome == Outcome::Status(429))?;
+        let since = world.astro.calls_since(mark);
+        let next = since.iter().find(|call| call.method == "GET")?;
+        Some(next.at.duration_since(limited.at))
     };
-    world.until("GETs go on", || later().is_some()).await;
-    // The other object's look and a list may have been on their way. There would be three lists and several looks.
-    assert!(later() <= Some(2), "{:?}", world.astro.calls());
+    world.until("GETs go on", || next().is_some()).await;
+    let apart = next().unwrap();
+    assert!(apart >= Duration::from_secs(3), "{apart:?}");
     world.state("jane", "Invited").await;
     world.state("joe", "Invited").await;
 }
@@ -362,19 +364,24 @@ async fn an_edited_role_sends_nothing_once_get_invite_says_that_it_ended() {
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
 }
 
-/// The person accepts between get-invite and DELETE, which tells it with that answer.
-async fn accepted_before_the_delete(answer: DeleteAccepted) {
-    let world = blind().await;
-    world
-        .astro
-        .change_behaviour(|behaviour| behaviour.delete_accepted = answer);
+/// The person accepts between get-invite and the DELETE of a replacement, which goes on with the gate.
+async fn accepts_before_the_delete(world: &World) -> Gate {
     world.apply("jane", JANE).await;
     let id = invite_id(&world.state("jane", "Invited").await);
     let gate = world
         .hold_replacement("jane", HoldPoint::BeforeEffect)
         .await;
     world.astro.accept(&id).unwrap();
-    gate.release();
+    gate
+}
+
+/// DELETE tells that the person has accepted with that answer.
+async fn accepted_before_the_delete(answer: DeleteAccepted) {
+    let world = blind().await;
+    world
+        .astro
+        .change_behaviour(|behaviour| behaviour.delete_accepted = answer);
+    accepts_before_the_delete(&world).await.release();
     let object = world.state("jane", "InvitationEnded").await;
     assert_eq!(accepted(&object), ("Unknown", "NotVisible"));
     interval(&world).await;
@@ -396,12 +403,7 @@ async fn an_edited_role_sends_nothing_when_the_delete_says_400() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edited_role_sends_nothing_when_the_token_may_list_again_before_the_delete_says_404() {
     let world = blind().await;
-    world.apply("jane", JANE).await;
-    let id = invite_id(&world.state("jane", "Invited").await);
-    let gate = world
-        .hold_replacement("jane", HoldPoint::BeforeEffect)
-        .await;
-    world.astro.accept(&id).unwrap();
+    let gate = accepts_before_the_delete(&world).await;
     list_users(&world, ListUsers::Allowed);
     world.organization_is("Connected").await;
     gate.release();
@@ -1147,9 +1149,7 @@ async fn once_the_token_may_list_users_every_state_becomes_exact_and_nothing_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn once_the_token_may_not_list_users_any_longer_what_was_known_holds() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&PATIENT);
-    world.organization_is("Connected").await;
+    let world = World::start_with(&PATIENT).await;
     for name in ["ivy", "amy"] {
         world.apply(name, &format!("{name}@example.com")).await;
     }

@@ -71,9 +71,7 @@ async fn deleted_the_invitation_is_gone_and_then_the_object() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_by_somebody_else_during_the_deletion_costs_no_second_delete() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&STEADY);
-    world.organization_is("Connected").await;
+    let world = World::start_with(&STEADY).await;
     world.apply("jane", "jane@example.com").await;
     let object = world.state("jane", "Invited").await;
     let mut gate = world

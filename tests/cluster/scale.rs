@@ -12,9 +12,7 @@ use crate::world::{SETTLE, STEADY, World, invite_id, uid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_at_once_are_two_hundred_emails_and_two_writes_each() {
-    let mut world = World::prepare(json!({})).await;
-    world.start_operator_with(&STEADY);
-    world.organization_is("Connected").await;
+    let world = World::start_with(&STEADY).await;
     let api = world.invites();
     join_all((0..200).map(|n| {
         let object = world.manifest(
