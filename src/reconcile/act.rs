@@ -425,6 +425,7 @@ impl<'a> Turn<'a> {
                     absent: true,
                     since: Instant::now(),
                     agreed: true,
+                    disproved: false,
                 });
                 self.connection.learn(Verb::Delete, true);
                 let released = self.release().await;
@@ -437,7 +438,9 @@ impl<'a> Turn<'a> {
         let absent = error.says_absent();
         let refused = error.says_bad_request();
         let answered = self.memory.answered(invite);
-        let again = answered.is_some_and(|before| before.absent == absent);
+        // Also when a list has disproved it since.
+        let before = self.memory.revoked.as_ref();
+        let again = before.is_some_and(|before| before.invite == invite && before.absent == absent);
         let agreed = answered.is_some_and(|before| before.agreed);
         if absent || refused {
             tracing::info!(%invite, %error, "the invitation is not there to be revoked: looking why");
@@ -478,6 +481,7 @@ impl<'a> Turn<'a> {
             absent,
             since,
             agreed,
+            disproved: false,
         });
         agreed
     }

@@ -69,6 +69,8 @@ pub struct Revoked {
     pub since: Instant,
     /// Whether that counts where nobody can look: it was answered so again after a pass that Astro itself refused.
     pub agreed: bool,
+    /// Whether a list showed the invitation since: the answer was not about it.
+    pub disproved: bool,
 }
 
 /// A refusal of a POST: it is not tried again for the same occasion.
@@ -98,12 +100,12 @@ pub struct Occasion {
 }
 
 impl Memory {
-    /// What a DELETE of that invite was answered with.
+    /// What a DELETE of that invite was answered with, unless a list has disproved it.
     #[must_use]
     pub fn answered(&self, invite: &str) -> Option<&Revoked> {
         self.revoked
             .as_ref()
-            .filter(|revoked| revoked.invite == invite)
+            .filter(|revoked| revoked.invite == invite && !revoked.disproved)
     }
 
     /// Remembers our own write of an object.
@@ -283,6 +285,7 @@ mod tests {
                     absent: true,
                     since,
                     agreed: true,
+                    disproved: false,
                 }),
                 ..Memory::default()
             },

@@ -85,10 +85,14 @@ impl Turn<'_> {
             let is_shown = |id: &str| found.iter().any(|found| found.id == id);
             self.memory.unlisted.take_if(|id| is_shown(id));
             self.memory.gone.take_if(|(id, _)| is_shown(id));
+            // One that is over may be listed although there is nothing to delete any more.
+            let now = self.now();
             if let Some(revoked) = &mut self.memory.revoked
-                && is_shown(&revoked.invite)
+                && found.iter().any(|found| {
+                    found.id == revoked.invite && !astro::is_over(found.expires_at, now)
+                })
             {
-                (revoked.since, revoked.agreed) = (Instant::now(), false);
+                revoked.disproved = true;
             }
         }
         if observed.sight == Sight::Absent

@@ -754,3 +754,39 @@ fn nothing_is_sent_after_a_suspension_that_came_while_the_attempt_was_written() 
         assert_eq!(world.emails(), 1);
     });
 }
+
+/// Where nobody can look, a 400 to the DELETE lets nothing go before it is answered again after a pass that Astro itself
+/// refused, though get-invite says as well that there is nothing.
+#[test]
+fn one_400_lets_nothing_go_where_nobody_can_look() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.with(|state| state.let_list(false));
+        seconds(400).await;
+        world.next(Call::Delete, refused(400));
+        world.next(Call::Get, refused(404));
+        world.next(Call::Get, refused(404));
+        world.delete("jane");
+        world.gone("jane").await;
+        assert_eq!(world.with(|state| state.counted("DELETE 204")), 1);
+    });
+}
+
+/// An answer to a DELETE that a list disproved is none: it does not make a second one of the next.
+#[test]
+fn a_404_that_a_list_disproved_counts_for_nothing() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        seconds(60).await;
+        world.next(Call::Delete, refused(404));
+        world.next(Call::Delete, refused(429));
+        world.delete("jane");
+        world.sent(Call::Delete, 2).await;
+        world.with(|state| state.let_list(false));
+        world.next(Call::Delete, refused(404));
+        world.gone("jane").await;
+        assert_eq!(world.with(|state| state.counted("DELETE 204")), 1);
+    });
+}
