@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use kube::ResourceExt;
 use orginvite_operator::resources::org_invite::{ATTEMPT_ANNOTATION, DeletionPolicy};
+use tokio::time::sleep;
 
 use crate::network::{Answer, Call, Fate};
 use crate::organization::{Ended, Habits, Standing};
 use crate::process::Process;
 use crate::stage::{
-    ADMIN, EMAIL, MEMBER, OWNER, late, late_and_unheard, play, refused, seconds, unheard,
+    ADMIN, EMAIL, MEMBER, OWNER, late, late_and_unheard, lost, play, refused, seconds, unheard,
 };
 use crate::users::{named, spec};
 use crate::{LISTING_DELAY, SETTLE, settled};
@@ -755,6 +756,33 @@ fn nothing_is_sent_after_a_suspension_that_came_while_the_attempt_was_written() 
     });
 }
 
+/// What was sent for an object that is gone is taken back although others keep Astro's limit on DELETE busy for a while.
+#[test]
+fn what_was_sent_for_an_object_that_is_gone_waits_for_its_place() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        for number in 0..150 {
+            let (name, email) = (format!("o{number}"), format!("o{number}@example.com"));
+            world.with(|state| state.create(&named(&name), spec(&email, MEMBER)));
+        }
+        world
+            .until("150 e-mails", Duration::from_mins(5), |state| {
+                state.counted("e-mails") == 150
+            })
+            .await;
+        seconds(60).await;
+        world.next(Call::Post, late(Duration::from_secs(1)));
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 151).await;
+        for number in 0..150 {
+            world.delete(&format!("o{number}"));
+        }
+        world.with(|state| state.remove_by_force(&named("jane")));
+        seconds(120).await;
+        assert_eq!(world.standing("x151"), Standing::Revoked);
+    });
+}
+
 /// Where nobody can look, a 400 to the DELETE lets nothing go before it is answered again after a pass that Astro itself
 /// refused, though get-invite says as well that there is nothing.
 #[test]
@@ -788,5 +816,29 @@ fn a_404_that_a_list_disproved_counts_for_nothing() {
         world.next(Call::Delete, refused(404));
         world.gone("jane").await;
         assert_eq!(world.with(|state| state.counted("DELETE 204")), 1);
+    });
+}
+
+/// A 429 to the DELETE of what was to be replaced holds every DELETE of the token.
+#[test]
+fn a_429_to_the_delete_of_what_is_left_over_holds_the_others_too() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.with(|state| state.create(&named("joe"), spec("joe@example.com", MEMBER)));
+        world.has("joe", "x2").await;
+        world.next(Call::Delete, lost());
+        world.next(Call::Delete, refused(429));
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.sent(Call::Delete, 1).await;
+        world.delete("jane");
+        world.sent(Call::Delete, 2).await;
+        sleep(Duration::from_millis(20)).await;
+        world.delete("joe");
+        sleep(Duration::from_millis(900)).await;
+        assert_eq!(world.with(|state| state.network.sent(Call::Delete)), 2);
+        world.gone("joe").await;
+        world.gone("jane").await;
+        assert_eq!(world.emails(), 2);
     });
 }

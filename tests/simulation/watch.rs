@@ -70,7 +70,9 @@ async fn list(world: &Arc<World>) -> (Vec<OrgInvite>, usize) {
 
 /// Lets the cache take what it was told, and triggers the objects concerned.
 async fn pass_on(context: &Context, events: &mut (impl Stream<Item = Told> + Unpin)) {
-    while let Some(Some(event)) = futures::FutureExt::now_or_never(events.next()) {
+    // However many there are: tokio would let other tasks go on in between.
+    let mut next = async || tokio::task::unconstrained(events.next()).await;
+    while let Some(Some(event)) = futures::FutureExt::now_or_never(next()) {
         if let Ok(Event::Apply(object) | Event::InitApply(object)) = event {
             context
                 .trigger_invites
