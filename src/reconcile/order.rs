@@ -5,7 +5,7 @@
 //! handed no more than it can begin soon. What comes back at a time that it knows does not pass through here.
 //!
 //! What a refused object costs, the API server pays, and everybody waits for the API server. So namespaces whose objects
-//! are being refused, or name an Organization that does not exist, have few turns at once, however many of them wait.
+//! are being refused have few turns at once, however many of them wait.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use kube::runtime::reflector::{Lookup, ObjectRef};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::resources::{OrgInvite, Reason, conditions};
+use crate::resources::{OrgInvite, conditions};
 
 type Key = ObjectRef<OrgInvite>;
 
@@ -88,11 +88,8 @@ impl Order {
     pub fn add(&self, object: &OrgInvite) {
         let key = ObjectRef::from_obj(object);
         self.push(&key);
-        let told = object.conditions();
-        let is = |kind| conditions::is_true(told, kind);
-        let nowhere = conditions::find(told, "Ready")
-            .is_some_and(|ready| ready.reason == Reason::OrganizationNotFound.as_str());
-        let (refused, ready) = (is("Stalled") || nowhere, is("Ready"));
+        let is = |kind| conditions::is_true(object.conditions(), kind);
+        let (refused, ready) = (is("Stalled"), is("Ready"));
         if (refused || ready)
             && let Some(line) = self.state.lock().waiting.get_mut(namespace(&key))
         {
@@ -249,12 +246,8 @@ mod tests {
     }
 
     fn that_is(kind: &str, namespace: &str) -> OrgInvite {
-        that_says(kind, "True", "", namespace)
-    }
-
-    fn that_says(kind: &str, value: &str, reason: &str, namespace: &str) -> OrgInvite {
         let condition = serde_json::json!({
-            "type": kind, "status": value, "reason": reason, "message": "",
+            "type": kind, "status": "True", "reason": "", "message": "",
             "lastTransitionTime": "2026-11-24T12:00:00Z",
         });
         let status = serde_json::json!({"conditions": [condition]});
@@ -326,8 +319,9 @@ mod tests {
                 trigger.send(key(text)).unwrap();
             }
         };
-        order.add(&that_is("Stalled", "a"));
-        order.add(&that_says("Ready", "False", "OrganizationNotFound", "c"));
+        for namespace in ["a", "c"] {
+            order.add(&that_is("Stalled", namespace));
+        }
         wait(&["a/2", "a/3", "a/4", "c/2", "c/3"]);
         assert_eq!(handed(), ["a/1", "c/1", "a/2", "c/2"]);
         wait(&["b/1", "b/2"]);
