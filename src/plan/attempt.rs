@@ -187,9 +187,15 @@ pub(super) fn ask(facts: &Facts<'_>, attempt: &Attempt) -> Plan {
     if in_question.is_some() && facts.observed.lookup == Lookup::GoneOnce {
         return Plan::await_pass();
     }
-    let asked = facts
-        .request
-        .is_some_and(|request| unsent || Some(request) != attempt.request.as_deref());
+    // A wish from before is no answer to what was not told yet.
+    let known = facts.record.open_attempt.as_deref();
+    let told = known
+        .filter(|known| known.id == attempt.id)
+        .and_then(|known| known.told.as_deref());
+    let answers = |request| told.is_some_and(|told| told != request);
+    let asked = facts.request.is_some_and(|request| {
+        unsent || (answers(request) && Some(request) != attempt.request.as_deref())
+    });
     let there = in_question.is_some()
         && facts.observed.lookup == Lookup::Exists
         && !is_over(expires_at(facts), facts.now);

@@ -18,6 +18,7 @@ use super::send::random_id;
 use super::write::{Written, has_finalizer};
 use crate::astro::budget::{Class, Verb};
 use crate::astro::directory::{Health, View};
+use crate::astro::http::is_id;
 use crate::astro::{self, Refusal, Role};
 use crate::claims;
 use crate::error::Error;
@@ -80,6 +81,8 @@ impl<'a> Turn<'a> {
                     resends,
                     request,
                     after: Some(record.attempt_id.clone().unwrap_or_default()),
+                    named: self.named().filter(|id| is_id(id)).map(str::to_owned),
+                    told: None,
                 };
                 self.send(&record, attempt, unseen).await
             }

@@ -41,6 +41,8 @@ pub struct Memory {
     pub unlisted: Option<String>,
     /// The last word on an invite where nobody can look at the list, of get-invite or a DELETE: on which, and when.
     pub watched: Option<Box<(String, Instant, Lookup)>>,
+    /// ID of the open attempt since which the annotation that names an invite was another one, or none.
+    pub renamed: Option<String>,
     /// What get-invite said of the invite that a person named.
     pub named: Option<Box<(String, Named)>>,
     /// Failures of calls to Astro in a row, and when to try again.
@@ -144,6 +146,7 @@ impl Memory {
             && self.watched.is_none()
             && self.unlisted.is_none()
             && self.named.is_none()
+            && self.renamed.is_none()
             && self.retry_at.is_none()
     }
 

@@ -215,7 +215,7 @@ impl Turn<'_> {
         open: Option<&Attempt>,
     ) {
         if let Some(attempt) = open {
-            observed.named = self.ask_named().await;
+            observed.named = self.ask_named(attempt).await;
             let underway = self.memory.underway.as_ref();
             if underway.is_none_or(|underway| underway.attempt != attempt.id) {
                 return;
@@ -267,9 +267,26 @@ impl Turn<'_> {
         }
     }
 
+    /// The invite that a person named as the one that an attempt sent.
+    pub(super) fn named(&self) -> Option<&str> {
+        let id = self.object.annotations().get(INVITE_ID_ANNOTATION)?;
+        Some(id.trim())
+    }
+
     /// get-invite of the invite that a person named as the one that an open attempt sent.
-    async fn ask_named(&mut self) -> Option<Named> {
-        let id = self.object.annotations().get(INVITE_ID_ANNOTATION)?.trim();
+    async fn ask_named(&mut self, attempt: &Attempt) -> Option<Named> {
+        if self.named() != attempt.named.as_deref() {
+            self.memory.renamed = Some(attempt.id.clone());
+        }
+        let id = self.named()?.to_owned();
+        let id = id.as_str();
+        let before = attempt.named.as_deref() == Some(id);
+        if before && self.memory.renamed.as_ref() != Some(&attempt.id) {
+            return Some(Named::Refused(
+                "it was named before that e-mail. If it is that one all the same, remove the annotation and set it again"
+                    .to_owned(),
+            ));
+        }
         if let Some((asked, answer)) = self.memory.named.as_deref()
             && asked == id
         {

@@ -351,6 +351,9 @@ impl Turn<'_> {
         }
 
         let (observed, begun) = self.observe(&record, open).await;
+        if observed.sight == Sight::Blind {
+            self.reckon_with(open);
+        }
         // Asked of each other object, and the answer is the same for all of a namespace.
         let allowed = RefCell::new(HashMap::new());
         let permits = |object: &OrgInvite, role: Role| {
@@ -405,6 +408,19 @@ impl Turn<'_> {
         {
             // A wish for an e-mail to somebody who is in: it must not be seen to when the person leaves.
             record.last_resend_request = Some(request.to_owned());
+        }
+        if let State::Stalled(saying) = &plan.state
+            && saying.reason == Reason::OutcomeUnknown
+            && let Some(open) = open
+        {
+            // Only a wish that is new from now on answers that.
+            let known = record.open_attempt.take_if(|known| known.id == open.id);
+            let mut known = known.unwrap_or_else(|| Box::new(open.clone()));
+            let wish = self.object.annotations().get(RESEND_ANNOTATION);
+            known
+                .told
+                .get_or_insert_with(|| wish.cloned().unwrap_or_default());
+            record.open_attempt = Some(known);
         }
         let inherited = standing.inherits.and_then(|holder| holder.status.clone());
         let inherited = inherited.map(|status| self.inheritable(status));

@@ -578,6 +578,17 @@ impl Turn<'_> {
         self.keep_distance();
     }
 
+    /// An e-mail whose outcome nobody can look up counts as sent.
+    pub(super) fn reckon_with(&mut self, open: Option<&Attempt>) {
+        let unsent = self.memory.underway.as_ref();
+        let is_unknown =
+            open.is_some_and(|open| unsent.is_none_or(|unsent| unsent.attempt != open.id));
+        let counted = self.memory.last_email.map(|(at, _)| at);
+        if is_unknown && self.memory.last_call > counted {
+            self.keep_distance();
+        }
+    }
+
     /// The next e-mail to the address is not before the spacing after now.
     fn keep_distance(&mut self) {
         let spacing = self.context.timing.spacing + Duration::from_secs(1);

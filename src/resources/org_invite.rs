@@ -372,4 +372,11 @@ pub struct Attempt {
     /// status.lastResendRequest once it is sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<String>,
+    /// What the annotation iam.astronomer.io/invite-id said when it was made: that is not what it sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<String>,
+    /// What the annotation iam.astronomer.io/resend-requested-at said when it was told that its outcome is not known:
+    /// no answer to that. Empty for nothing; only in the status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told: Option<String>,
 }

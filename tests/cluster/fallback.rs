@@ -800,6 +800,53 @@ async fn the_replaced_invitation_may_be_named_and_keeps_its_role() {
     gate.release();
 }
 
+/// The annotation stays, as in Git.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_that_was_named_once_is_not_taken_for_the_next_e_mail() {
+    let world = blind().await;
+    let first = unanswered(&world).await;
+    world.annotate("jane", INVITE_ID, &first).await;
+    world.state("jane", "Invited").await;
+    let cut = Fault::after(Answer::Cut);
+    world
+        .astro
+        .fault(Operation::CreateInvite, cut, Times::Next(1));
+    world.annotate("jane", RESEND, "monday").await;
+    world.says("jane", "it was named before that e-mail").await;
+    world.state("jane", "OutcomeUnknown").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(live.len(), 1);
+    assert_ne!(live[0].id, first);
+    world.annotate("jane", INVITE_ID, &live[0].id).await;
+    let object = world.state("jane", "Invited").await;
+    assert_eq!(invite_id(&object), live[0].id);
+    assert_eq!(world.astro.emails_to(JANE), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_that_was_named_before_may_be_named_again() {
+    let mut world = blind().await;
+    let first = unanswered(&world).await;
+    world.annotate("jane", INVITE_ID, &first).await;
+    world.state("jane", "Invited").await;
+    let gate = world
+        .hold_replacement("jane", HoldPoint::BeforeEffect)
+        .await;
+    world.kill_operator();
+    world.start_operator_with(&PATIENT);
+    world.says("jane", "it was named before that e-mail").await;
+    world.annotate("jane", INVITE_ID, "none").await;
+    world.says("jane", "Astro answered 404").await;
+    world.annotate("jane", INVITE_ID, &first).await;
+    // It is known for what it is, and so replaced.
+    let object = world.state("jane", "Invited").await;
+    let live = world.astro.live_invites(JANE);
+    assert_eq!(live.len(), 1);
+    assert_eq!(live[0].id, invite_id(&object));
+    assert_eq!(world.astro.emails_to(JANE), 2);
+    gate.release();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_invitation_that_is_not_it_is_told_and_not_adopted() {
     let world = blind().await;

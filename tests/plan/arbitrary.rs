@@ -149,6 +149,8 @@ prop_compose! {
             request: request.map(str::to_owned),
             uid: None,
             after: None,
+            named: None,
+            told: None,
         }
     }
 }

@@ -269,10 +269,23 @@ fn nothing_recorded_or_watched() {
     ]);
 }
 
+/// The status since it tells that the outcome of the attempt is unknown, when there was that wish.
+fn told(record: OrgInviteStatus, wish: &str) -> OrgInviteStatus {
+    let known = attempt(None).map(|attempt| Attempt {
+        told: Some(wish.to_owned()),
+        ..attempt
+    });
+    OrgInviteStatus {
+        open_attempt: known.map(Box::new),
+        ..record
+    }
+}
+
 #[test]
 fn attempt_open_or_deletion() {
     let open = || Case {
         open: attempt(None),
+        record: told(OrgInviteStatus::default(), ""),
         ..blind()
     };
     let asked_before = || Case {
@@ -280,7 +293,7 @@ fn attempt_open_or_deletion() {
             request: Some("r".to_owned()),
             ..attempt
         }),
-        ..blind()
+        ..open()
     };
     let deleting = |lookup, own| Case {
         deleting: true,
@@ -334,6 +347,26 @@ fn attempt_open_or_deletion() {
             },
             resend(None, 0, Some("r")),
             "Unchanged",
+        ),
+        (
+            "a wish from before that was told",
+            Case {
+                asked: Some("r"),
+                record: told(OrgInviteStatus::default(), "r"),
+                ..open()
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "a wish that is there when it is told",
+            Case {
+                asked: Some("r"),
+                record: OrgInviteStatus::default(),
+                ..open()
+            },
+            Step::Rest,
+            "OutcomeUnknown",
         ),
         (
             "a person's wish is not seen to twice",
@@ -472,7 +505,7 @@ fn attempt_open_for_a_replacement() {
             "a person says: again",
             Case {
                 asked: Some("r"),
-                ..open(recorded())
+                ..open(told(recorded(), ""))
             },
             replace_again(Some("r")),
             "Unchanged",
@@ -482,7 +515,7 @@ fn attempt_open_for_a_replacement() {
             Case {
                 asked: Some("r"),
                 shared: true,
-                ..open(recorded())
+                ..open(told(recorded(), ""))
             },
             resend(None, 0, Some("r")),
             "Unchanged",
@@ -493,7 +526,7 @@ fn attempt_open_for_a_replacement() {
                 asked: Some("r"),
                 ..open(OrgInviteStatus {
                     role: Some(OWNER),
-                    ..recorded()
+                    ..told(recorded(), "")
                 })
             },
             Step::Rest,

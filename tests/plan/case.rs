@@ -195,6 +195,8 @@ pub fn attempt(replaces: Option<&str>) -> Option<Attempt> {
         replaces: replaces.map(str::to_owned),
         resends: 0,
         request: None,
+        named: None,
+        told: None,
     })
 }
 

@@ -265,6 +265,8 @@ fn which_attempts_are_open() {
             replaces: None,
             resends: 0,
             request: None,
+            named: None,
+            told: None,
         }));
         object
     };
