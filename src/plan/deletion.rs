@@ -22,6 +22,20 @@ pub(super) fn let_go(facts: &Facts<'_>) -> Plan {
                 "It is not known whether the last e-mail went out, the token may not list users, so that nobody can look, and another OrgInvite for the address would send one more. Delete that one first, or set deletionPolicy to Delete and name the invitation with the annotation iam.astronomer.io/invite-id",
             );
         }
+        if let Sight::Unreadable(why) = &facts.observed.sight
+            && waits
+        {
+            // Should nobody be able to look once Astro answers again, that one would send beside this one's e-mail.
+            return Plan {
+                step: Step::AwaitPass,
+                state: State::Progressing(saying(
+                    Reason::AstroUnavailable,
+                    format!(
+                        "It is not known whether the last e-mail went out, and another OrgInvite for the address would send one more, while the organization cannot be read: {why}. It is tried again. Delete that one first to let this one go"
+                    ),
+                )),
+            };
+        }
         let can_look = !matches!(facts.observed.sight, Sight::Unreadable(_) | Sight::Blind);
         return match facts.own.settles_at.filter(|time| *time > facts.now) {
             // Else the next object for the address could send while this one's e-mail is on its way.

@@ -42,6 +42,7 @@ pub async fn reconcile(
             }
         }
         let nothing = claims::invite(object).is_none() && !open;
+        let may_have_sent = open && matches!(claims::attempt(object), Some(Ok(_)));
         let heir = |other: &Arc<OrgInvite>| {
             other.uid() != object.uid()
                 && other.metadata.deletion_timestamp.is_none()
@@ -58,12 +59,12 @@ pub async fn reconcile(
             None => context.invites.for_address(address),
         };
         if (nothing || retain)
-            && claims::recorded(object).is_some()
+            && (may_have_sent || claims::recorded(object).is_some())
             && saying.reason != Reason::OrganizationNotFound
             && others().iter().any(heir)
         {
             let message = format!(
-                "{}. Another OrgInvite for the address takes over what is recorded here once that is mended",
+                "{}. Another OrgInvite for the address takes over from this one once that is mended. Delete that one first to let this one go",
                 saying.message
             );
             let saying = Saying { message, ..saying };
