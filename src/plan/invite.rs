@@ -81,6 +81,14 @@ pub(super) fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             format!("The invitation is past its expiry. {BLIND}. {ASK}"),
         )
     };
+    let ended = || {
+        Plan::gone(
+            Reason::InvitationEnded,
+            format!(
+                "The invitation is gone before its expiry: it was accepted, declined or revoked. {BLIND}. {ASK}"
+            ),
+        )
+    };
     if let Some(user_id) = &facts.record.user_id {
         return last_seen(facts, user_id).unwrap_or_else(|| again(facts, invite, false));
     }
@@ -88,7 +96,9 @@ pub(super) fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
         Lookup::InLine(time) => Plan::act(Step::AwaitTime(*time)),
         Lookup::NotAsked => looking(facts, State::Unchanged),
         Lookup::Unknown(why) => looking(facts, unreadable(why).state),
-        Lookup::GoneOnce if facts.request.is_some() || !over(facts) => Plan::await_pass(),
+        Lookup::GoneOnce if facts.request.is_some() || facts.own.unlisted || !over(facts) => {
+            Plan::await_pass()
+        }
         Lookup::Gone if facts.request.is_some() => {
             if (facts.permits)(facts.role) {
                 send(facts, None, false)
@@ -100,15 +110,12 @@ pub(super) fn watch(facts: &Facts<'_>, invite: &str, wanted: bool) -> Plan {
             }
         }
         Lookup::Exists if facts.request.is_some() => again(facts, invite, false),
-        Lookup::Gone if !over(facts) => Plan::gone(
-            Reason::InvitationEnded,
-            format!(
-                "The invitation is gone before its expiry: it was accepted, declined or revoked. {BLIND}. {ASK}"
-            ),
-        ),
+        Lookup::Gone if !over(facts) || facts.own.unlisted => ended(),
         // Nothing is sent because of it, so that it needs no grace.
         Lookup::Gone | Lookup::GoneOnce => expired_unseen(),
         Lookup::Exists if expired(facts) => expired_unseen(),
+        // What is known to have ended before may be answered with an old body.
+        Lookup::Exists if is_over(expires_at(facts), facts.now) => ended(),
         Lookup::Exists if wanted => again(facts, invite, false),
         Lookup::Exists => Plan {
             step: match (at_expiry(facts), looking(facts, State::Invited).step) {

@@ -103,6 +103,30 @@ fn an_invitation_that_ended_before_its_expiry() {
             "InvitationEnded",
         ),
         (
+            "blind, ended before, past its expiry, and get-invite shows an old body",
+            hidden(declined(Lookup::Exists)),
+            Step::Rest,
+            "InvitationEnded",
+        ),
+        (
+            "blind, the list did not show it, it is past its expiry, and get-invite shows an old body",
+            hidden(unlisted(expired(), Lookup::Exists)),
+            Step::Rest,
+            "InvitationEnded",
+        ),
+        (
+            "blind, the list did not show it, and past its expiry it is said once to be gone",
+            hidden(unlisted(expired(), Lookup::GoneOnce)),
+            Step::AwaitPass,
+            "Unchanged",
+        ),
+        (
+            "blind, the list did not show it, and it is gone past its expiry",
+            hidden(unlisted(expired(), Lookup::Gone)),
+            Step::Rest,
+            "InvitationEnded",
+        ),
+        (
             "blind, gone within the grace",
             hidden(Case {
                 record: in_the_grace.clone(),
