@@ -382,7 +382,11 @@ impl<'a> Turn<'a> {
         if !self.context.leadership.holds(self.term) {
             return Ok(Action::await_change());
         }
-        match self.delete(invite).await {
+        let answer = self.delete(invite).await;
+        if matches!(answer, Ok(()) | Err(astro::Error::Unknown { .. })) {
+            self.memory.taken_back = Some(invite.to_owned());
+        }
+        match answer {
             Ok(()) => {
                 tracing::info!(%invite, "deleted the invitation that was to be replaced");
                 self.memory.worked();

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
+use super::memory::Refused;
 use super::org_invite::Turn;
 use super::report;
 use crate::astro::budget::{Class, Verb};
@@ -13,7 +14,7 @@ use crate::astro::directory::{Pending, Person, View};
 use crate::astro::{self, Invite, Role, Subject};
 use crate::plan::{Doubt, Found, Lookup, Named, Observation, Sight};
 use crate::resources::org_invite::{Attempt, INVITE_ID_ANNOTATION, Inviter};
-use crate::resources::{Address, OrgInviteStatus};
+use crate::resources::{Address, OrgInviteStatus, Reason};
 
 /// How old a reading may be for an e-mail that no recorded invitation is the reason of: whoever is not in it may have
 /// come in by another way since.
@@ -36,8 +37,17 @@ impl Turn<'_> {
             doubt: self.doubt(),
         };
         let view = self.connection.directory.view(self.address);
-        if let View::Seen { .. } = view {
-            self.memory.watched = None;
+        match view {
+            View::Seen { .. } => {
+                self.memory.watched = None;
+                // That of a POST whose invitation turned out to be somebody else's: a list tells of that one.
+                let unseen =
+                    |refused: &mut Box<Refused>| refused.saying.reason == Reason::NotPermitted;
+                self.memory.refused.take_if(unseen);
+            }
+            // Whatever the lists showed is not believed any more.
+            View::Blind { .. } => self.memory.gone = None,
+            View::Nothing | View::Unreadable(_) => {}
         }
         let (begun, person, early) = match view {
             View::Nothing => return (observed, None),

@@ -1004,6 +1004,19 @@ async fn somebody_elses_invitation_is_not_taken_for_the_answer_to_a_post() {
     assert_eq!(world.astro.count(Operation::DeleteInvite), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_elses_invitation_keeps_nobody_waiting_once_a_list_shows_that_it_is_gone() {
+    let world = blind().await;
+    let theirs = somebody_elses(&world).await;
+    world.apply("jane", JANE).await;
+    world.state("jane", "NotPermitted").await;
+    list_users(&world, ListUsers::Allowed);
+    world.organization_is("Connected").await;
+    world.astro.revoke(&theirs).unwrap();
+    world.state("jane", "Invited").await;
+    assert_eq!(world.astro.emails_to(JANE), 1);
+}
+
 // --- The object is deleted.
 
 /// The person accepted before the deletion, and DELETE answers so.

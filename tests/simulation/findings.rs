@@ -842,3 +842,135 @@ fn a_429_to_the_delete_of_what_is_left_over_holds_the_others_too() {
         assert_eq!(world.emails(), 2);
     });
 }
+
+/// Who declined, where get-invite goes on answering with the invitation, is not said to be invited when the token may
+/// not list users any more, nor written to when it may again.
+#[test]
+fn what_was_declined_is_not_told_as_out_where_nobody_can_look() {
+    let habits = Habits {
+        ended: Ended::OldBody,
+        ..Habits::PLAIN
+    };
+    play(habits, async |world| {
+        world.with(|state| state.astro.lifetime = LIFETIME);
+        let mut operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.end("x1", Standing::Declined);
+        world.says("jane", "InvitationWithdrawn").await;
+        world.with(|state| state.let_list(false));
+        world.says("jane", "InvitationEnded").await;
+        seconds(600).await;
+        operator.crash();
+        world.with(|state| state.let_list(true));
+        world.says("jane", "InvitationWithdrawn").await;
+        seconds(1200).await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// Whose e-mail may be on its way stays while another object for the address waits, also while Astro cannot be read:
+/// nobody may be able to look afterwards.
+#[test]
+fn what_is_retained_waits_for_a_look_while_another_one_waits() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::Post, unheard());
+        world.create("jane", MEMBER);
+        world.sent(Call::Post, 1).await;
+        world.edit("jane", |spec| {
+            spec.deletion_policy = DeletionPolicy::Retain;
+        });
+        world.create("sam", MEMBER);
+        world.says("sam", "Conflict").await;
+        for _ in 0..12 {
+            world.next(Call::List, refused(503));
+        }
+        world.with(|state| state.let_list(false));
+        world.delete("jane");
+        world.says("jane", "OutcomeUnknown").await;
+        seconds(1200).await;
+        assert_eq!(world.emails(), 1);
+        world.delete("sam");
+        world.gone("sam").await;
+        world.gone("jane").await;
+    });
+}
+
+/// A wish for an e-mail from before anybody was told that an outcome is unknown does not answer that, and is seen to
+/// once it is known.
+#[test]
+fn a_wish_from_before_an_unknown_outcome_is_no_answer_to_it() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::Post, unheard());
+        world.create("jane", MEMBER);
+        world.says("jane", "Settling").await;
+        world.with(|state| {
+            state.ask(&named("jane"), "soon");
+            state.let_list(false);
+        });
+        world.says("jane", "OutcomeUnknown").await;
+        seconds(1200).await;
+        assert_eq!(world.emails(), 1);
+        world.with(|state| state.let_list(true));
+        world.has("jane", "x2").await;
+        assert_eq!(world.emails(), 2);
+    });
+}
+
+/// Nor does an e-mail that somebody asks for then follow within the distance of the one whose outcome is unknown.
+#[test]
+fn an_unknown_outcome_counts_for_the_distance_where_nobody_can_look_any_more() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.next(Call::Post, lost());
+        world.create("jane", MEMBER);
+        world.says("jane", "Settling").await;
+        world.with(|state| state.let_list(false));
+        world.says("jane", "OutcomeUnknown").await;
+        world.with(|state| state.ask(&named("jane"), "now"));
+        world.says("jane", "Spacing").await;
+        world.has("jane", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// A wish that answers an unknown outcome outlives the leader that it waited with.
+#[test]
+fn a_wish_that_answers_an_unknown_outcome_outlives_a_term() {
+    play(Habits::PLAIN, async |world| {
+        let mut operator = Process::start(&world, "P0");
+        world.next(Call::Post, lost());
+        world.create("jane", MEMBER);
+        world.says("jane", "Settling").await;
+        world.with(|state| state.let_list(false));
+        world.says("jane", "OutcomeUnknown").await;
+        world.with(|state| state.ask(&named("jane"), "now"));
+        world.says("jane", "Spacing").await;
+        operator.crash();
+        world.has("jane", "x1").await;
+        assert_eq!(world.emails(), 1);
+    });
+}
+
+/// That an invitation was said to be gone before a time in which nobody could look does not count afterwards.
+#[test]
+fn what_was_said_once_before_nobody_could_look_is_asked_again() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        seconds(60).await;
+        world.next(Call::Get, refused(404));
+        world.with(|state| state.hide("x1"));
+        world.sent(Call::Get, 1).await;
+        world.with(|state| state.let_list(false));
+        seconds(600).await;
+        world.with(|state| state.let_list(true));
+        seconds(600).await;
+        world.says("jane", "Invited").await;
+        let status = world.with(|state| state.api.get(&named("jane")).unwrap().status.clone());
+        assert!(status.unwrap().gone_since.is_none());
+        world.with(|state| state.people_changed(EMAIL));
+        seconds(600).await;
+    });
+}
