@@ -159,6 +159,8 @@ pub struct Standing<'a> {
     pub held_by: Option<&'a OrgInvite>,
     /// For an object in deletion: who takes its record over.
     pub heir: Heir,
+    /// For an object in deletion: whether another one would send once this one lets go, though it may take nothing over.
+    pub would_send: bool,
     /// For an object with nothing recorded: the object in deletion whose record it takes over.
     pub inherits: Option<&'a OrgInvite>,
     /// Invites that another live object records: they must not be deleted.
@@ -246,20 +248,21 @@ pub fn standing<'a>(
             && !others.iter().any(is_before)
     });
 
-    let heir = if is_deleting(own) && holds(own) {
-        let recorded = is_recorded(own);
-        let may_come = |other: &OrgInvite| is_open(other) && !is_broken(other) && may_act(other);
-        let waiting = others
-            .iter()
-            .any(|other| !is_deleting(other) && (may_come(other) || may_inherit(other, own)));
-        match (recorded, waiting) {
-            (true, _) => Heir::Recorded,
-            (false, true) => Heir::Waiting,
-            (false, false) => Heir::None,
-        }
+    let leaves = is_deleting(own) && holds(own);
+    let recorded = leaves && is_recorded(own);
+    let may_come = |other: &OrgInvite| is_open(other) && !is_broken(other) && may_act(other);
+    let comes = |waits: &dyn Fn(&OrgInvite) -> bool| {
+        let mut live = others.iter().filter(|other| !is_deleting(other));
+        leaves && !recorded && live.any(|other| may_come(other) || waits(other))
+    };
+    let heir = if recorded {
+        Heir::Recorded
+    } else if comes(&|other| may_inherit(other, own)) {
+        Heir::Waiting
     } else {
         Heir::None
     };
+    let would_send = comes(&is_in_line);
 
     let shared = others
         .iter()
@@ -270,6 +273,7 @@ pub fn standing<'a>(
     Standing {
         held_by,
         heir,
+        would_send,
         inherits,
         shared,
     }

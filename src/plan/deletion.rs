@@ -11,7 +11,7 @@ use crate::resources::Reason;
 pub(super) fn let_go(facts: &Facts<'_>) -> Plan {
     if let Some(attempt) = facts.open {
         let unsent = facts.own.unsent.as_ref() == Some(&attempt.id);
-        let waits = facts.standing.heir == Heir::Waiting;
+        let waits = facts.standing.would_send;
         if facts.observed.sight == Sight::Blind && waits && unsent {
             // What is recorded is handed over then, and else nobody was sent anything.
             return Plan::act(Step::Abandon);

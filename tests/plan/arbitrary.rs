@@ -210,7 +210,9 @@ prop_compose! {
         (held, inherits, shared, copied) in flags(),
         from_retain in any::<bool>(),
         own_invite in any::<bool>(),
-        heir in select(vec![Heir::None, Heir::Waiting, Heir::Recorded]),
+        (heir, would_send) in select(vec![
+            (Heir::None, false), (Heir::None, true), (Heir::Waiting, true), (Heir::Recorded, false),
+        ]),
         observed in observation(),
         own in own(),
     ) -> Case {
@@ -223,8 +225,8 @@ prop_compose! {
         let Observation { sight, settled, term_settled, lookup, named, next_look, doubt } = observed;
         Case {
             deleting, retain, closing, role, resend_when, max_resends, asked, open, copied, record,
-            own_invite, held, inherits, from_retain, heir, shared, sight, settled, term_settled, lookup, named,
-            next_look, doubt, own, now: now(), namespace: "here",
+            own_invite, held, inherits, from_retain, heir, would_send, shared, sight, settled, term_settled, lookup,
+            named, next_look, doubt, own, now: now(), namespace: "here",
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct Case {
     /// Whether that one has deletionPolicy Retain.
     pub from_retain: bool,
     pub heir: Heir,
+    /// Whether another object sends, though it is no heir.
+    pub would_send: bool,
     /// Whether another object records [`SHARED`].
     pub shared: bool,
     pub sight: Sight,
@@ -79,6 +81,7 @@ impl Default for Case {
             inherits: false,
             from_retain: false,
             heir: Heir::None,
+            would_send: false,
             shared: false,
             sight: Sight::Absent,
             settled: true,
@@ -108,6 +111,7 @@ impl Case {
         let standing = Standing {
             held_by: self.held.then_some(&other),
             heir: self.heir,
+            would_send: self.would_send || self.heir == Heir::Waiting,
             inherits: self.inherits.then_some(&other),
             shared: if self.shared {
                 vec![SHARED]

@@ -265,7 +265,33 @@ fn deletion_with_retain() {
             "OutcomeUnknown",
         ),
         (
-            "the same, and this term knows that none is",
+            "the same, though that one may take nothing over",
+            Case {
+                open: attempt(None),
+                record: OrgInviteStatus::default(),
+                would_send: true,
+                sight: Sight::Blind,
+                own: over(),
+                ..has()
+            },
+            Step::Rest,
+            "OutcomeUnknown",
+        ),
+        (
+            "the same while Astro cannot be read",
+            Case {
+                open: attempt(None),
+                record: OrgInviteStatus::default(),
+                would_send: true,
+                sight: Sight::Unreadable("503".to_owned()),
+                own: over(),
+                ..has()
+            },
+            Step::AwaitPass,
+            "AstroUnavailable",
+        ),
+        (
+            "nobody can look, and this term knows that no e-mail is on its way",
             Case {
                 open: attempt(Some("x1")),
                 heir: Heir::Waiting,

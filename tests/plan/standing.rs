@@ -188,6 +188,33 @@ fn who_is_waited_for() {
     );
 }
 
+/// Of what was taken back nobody is the heir, and who waits sends all the same.
+#[test]
+fn who_would_send() {
+    let going = deleting(with_invite(object("b", 1), "x0"));
+    let waits = object("c", 2);
+    let sends = |own: &OrgInvite, other: &OrgInvite, barred: &[&str]| {
+        let others = [Arc::new(other.clone())];
+        let permits = |object: &OrgInvite, _| !barred.contains(&object.name_any().as_str());
+        let standing = standing(own, &others, permits, Some("x0"));
+        (standing.heir, standing.would_send)
+    };
+    assert_eq!(sends(&going, &waits, &[]), (Heir::None, true));
+    assert_eq!(
+        sends(&going, &open(waits.clone()), &[]),
+        (Heir::Waiting, true)
+    );
+    assert_eq!(sends(&going, &waits, &["c"]), (Heir::None, false));
+    assert_eq!(
+        sends(&going, &deleting(waits.clone()), &[]),
+        (Heir::None, false)
+    );
+    let shared = with_invite(waits.clone(), "x0");
+    assert_eq!(sends(&going, &shared, &[]), (Heir::Recorded, false));
+    let stays = with_invite(object("b", 1), "x0");
+    assert_eq!(sends(&stays, &waits, &[]), (Heir::None, false));
+}
+
 /// Whoever may not give its role stands in nobody's way, however old.
 #[test]
 fn who_may_not_invite_is_in_nobodys_way() {

@@ -896,6 +896,31 @@ fn what_is_retained_waits_for_a_look_while_another_one_waits() {
     });
 }
 
+/// Also when that one may not take over what is recorded, since it was taken back for the e-mail.
+#[test]
+fn what_is_retained_waits_for_who_would_send_and_is_no_heir() {
+    play(Habits::PLAIN, async |world| {
+        let _operator = Process::start(&world, "P0");
+        world.invite_jane().await;
+        world.create("sam", MEMBER);
+        world.says("sam", "Conflict").await;
+        world.next(Call::Post, unheard());
+        world.edit("jane", |spec| spec.role = ADMIN);
+        world.sent(Call::Post, 2).await;
+        world.with(|state| state.let_list(false));
+        world.edit("jane", |spec| {
+            spec.deletion_policy = DeletionPolicy::Retain;
+        });
+        world.delete("jane");
+        world.says("jane", "OutcomeUnknown").await;
+        seconds(1200).await;
+        assert_eq!(world.emails(), 2);
+        world.delete("sam");
+        world.gone("sam").await;
+        world.gone("jane").await;
+    });
+}
+
 /// A wish for an e-mail from before anybody was told that an outcome is unknown does not answer that, and is seen to
 /// once it is known.
 #[test]
