@@ -943,39 +943,27 @@ fn a_wish_from_before_an_unknown_outcome_is_no_answer_to_it() {
     });
 }
 
-/// Nor does an e-mail that somebody asks for then follow within the distance of the one whose outcome is unknown.
+/// Nor does an e-mail that somebody asks for then follow within the distance of the one whose outcome is unknown. The wish
+/// outlives the leader that it waits with.
 #[test]
 fn an_unknown_outcome_counts_for_the_distance_where_nobody_can_look_any_more() {
-    play(Habits::PLAIN, async |world| {
-        let _operator = Process::start(&world, "P0");
-        world.next(Call::Post, lost());
-        world.create("jane", MEMBER);
-        world.says("jane", "Settling").await;
-        world.with(|state| state.let_list(false));
-        world.says("jane", "OutcomeUnknown").await;
-        world.with(|state| state.ask(&named("jane"), "now"));
-        world.says("jane", "Spacing").await;
-        world.has("jane", "x1").await;
-        assert_eq!(world.emails(), 1);
-    });
-}
-
-/// A wish that answers an unknown outcome outlives the leader that it waited with.
-#[test]
-fn a_wish_that_answers_an_unknown_outcome_outlives_a_term() {
-    play(Habits::PLAIN, async |world| {
-        let mut operator = Process::start(&world, "P0");
-        world.next(Call::Post, lost());
-        world.create("jane", MEMBER);
-        world.says("jane", "Settling").await;
-        world.with(|state| state.let_list(false));
-        world.says("jane", "OutcomeUnknown").await;
-        world.with(|state| state.ask(&named("jane"), "now"));
-        world.says("jane", "Spacing").await;
-        operator.crash();
-        world.has("jane", "x1").await;
-        assert_eq!(world.emails(), 1);
-    });
+    for crashes in [false, true] {
+        play(Habits::PLAIN, async |world| {
+            let mut operator = Process::start(&world, "P0");
+            world.next(Call::Post, lost());
+            world.create("jane", MEMBER);
+            world.says("jane", "Settling").await;
+            world.with(|state| state.let_list(false));
+            world.says("jane", "OutcomeUnknown").await;
+            world.with(|state| state.ask(&named("jane"), "now"));
+            world.says("jane", "Spacing").await;
+            if crashes {
+                operator.crash();
+            }
+            world.has("jane", "x1").await;
+            assert_eq!(world.emails(), 1);
+        });
+    }
 }
 
 /// That an invitation was said to be gone before a time in which nobody could look does not count afterwards.
