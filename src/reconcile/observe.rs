@@ -20,7 +20,7 @@ use crate::resources::{Address, OrgInviteStatus, Reason};
 /// come in by another way since.
 const FRESH: Duration = Duration::from_mins(5);
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
     /// What the directory says of the address, as far as it counts, and when its pass began.
     pub(super) async fn observe(
         &mut self,
@@ -278,19 +278,19 @@ impl Turn<'_> {
     }
 
     /// The invite that a person named as the one that an attempt sent.
-    pub(super) fn named(&self) -> Option<&str> {
-        let id = self.object.annotations().get(INVITE_ID_ANNOTATION)?;
+    pub(super) fn named(&self) -> Option<&'a str> {
+        let object = self.object;
+        let id = object.annotations().get(INVITE_ID_ANNOTATION)?;
         Some(id.trim())
     }
 
     /// get-invite of the invite that a person named as the one that an open attempt sent.
     async fn ask_named(&mut self, attempt: &Attempt) -> Option<Named> {
-        if self.named() != attempt.named.as_deref() {
+        let before = self.named() == attempt.named.as_deref();
+        if !before {
             self.memory.renamed = Some(attempt.id.clone());
         }
-        let id = self.named()?.to_owned();
-        let id = id.as_str();
-        let before = attempt.named.as_deref() == Some(id);
+        let id = self.named()?;
         if before && self.memory.renamed.as_ref() != Some(&attempt.id) {
             return Some(Named::Refused(
                 "it was named before that e-mail. If it is that one all the same, remove the annotation and set it again"
