@@ -727,16 +727,22 @@ async fn a_replacement_with_no_answer_waits_and_is_sent_again_on_request() {
     assert_eq!(world.astro.emails_to(JANE), 2);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replacement_that_was_killed_before_its_delete_leaves_no_second_invitation() {
-    let mut world = blind().await;
-    world.apply("jane", JANE).await;
-    let first = invite_id(&world.state("jane", "Invited").await);
+/// The operator dies before the DELETE of a replacement takes effect, which it does with the gate.
+async fn killed_before_the_delete(world: &mut World) -> Gate {
     let gate = world
         .hold_replacement("jane", HoldPoint::BeforeEffect)
         .await;
     world.kill_operator();
     world.start_operator_with(&PATIENT);
+    gate
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replacement_that_was_killed_before_its_delete_leaves_no_second_invitation() {
+    let mut world = blind().await;
+    world.apply("jane", JANE).await;
+    let first = invite_id(&world.state("jane", "Invited").await);
+    let gate = killed_before_the_delete(&mut world).await;
     world.state("jane", "OutcomeUnknown").await;
     assert_eq!(world.astro.live_invites(JANE)[0].id, first);
     world.annotate("jane", RESEND, "monday").await;
@@ -758,11 +764,7 @@ async fn a_request_whose_delete_says_once_that_it_is_gone_leaves_no_invitation_b
     let mut world = blind().await;
     world.apply("jane", JANE).await;
     world.state("jane", "Invited").await;
-    let gate = world
-        .hold_replacement("jane", HoldPoint::BeforeEffect)
-        .await;
-    world.kill_operator();
-    world.start_operator_with(&PATIENT);
+    let gate = killed_before_the_delete(&mut world).await;
     world.state("jane", "OutcomeUnknown").await;
     let absent = Fault::before(Answer::Status(404));
     world
@@ -781,11 +783,7 @@ async fn the_replaced_invitation_may_be_named_and_keeps_its_role() {
     let mut world = blind().await;
     world.apply("jane", JANE).await;
     let first = invite_id(&world.state("jane", "Invited").await);
-    let gate = world
-        .hold_replacement("jane", HoldPoint::BeforeEffect)
-        .await;
-    world.kill_operator();
-    world.start_operator_with(&PATIENT);
+    let gate = killed_before_the_delete(&mut world).await;
     world.state("jane", "OutcomeUnknown").await;
     world.annotate("jane", INVITE_ID, &first).await;
     // It is known for what it is, and so replaced.
@@ -829,11 +827,7 @@ async fn an_invitation_that_was_named_before_may_be_named_again() {
     let first = unanswered(&world).await;
     world.annotate("jane", INVITE_ID, &first).await;
     world.state("jane", "Invited").await;
-    let gate = world
-        .hold_replacement("jane", HoldPoint::BeforeEffect)
-        .await;
-    world.kill_operator();
-    world.start_operator_with(&PATIENT);
+    let gate = killed_before_the_delete(&mut world).await;
     world.says("jane", "it was named before that e-mail").await;
     world.annotate("jane", INVITE_ID, "none").await;
     world.says("jane", "Astro answered 404").await;
